@@ -1,0 +1,38 @@
+"""Plain integers that a listener counts in. One object per listener is handed down; exporters read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["Counters"]
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened on one listener since the start. Every field only grows, but for `connections`."""
+
+    connections: int = 0
+    """Open now."""
+    connections_total: int = 0
+    connections_refused: int = 0
+    """Closed at accept, because of a limit."""
+    sessions_total: int = 0
+    """CONNACK 0 of the target reached the device."""
+    packets_uplink: list[int] = field(default_factory=lambda: [0] * 16)
+    """Forwarded to the target, by packet type."""
+    packets_downlink: list[int] = field(default_factory=lambda: [0] * 16)
+    bytes_uplink: int = 0
+    bytes_downlink: int = 0
+    admitted: int = 0
+    """Decisions of handlers that admitted."""
+    questions: int = 0
+    """Decisions that a handler did not make at once."""
+    rejects: dict[str, int] = field(default_factory=dict)
+    """Refusals and protocol errors by reason, a closed list of words (see `mgate.errors`)."""
+    handler_faults: int = 0
+    target_dials: int = 0
+    target_failures: int = 0
+
+    def reject(self, reason: str) -> None:
+        """Count one refusal. `reason` comes from the code, never from a device."""
+        self.rejects[reason] = self.rejects.get(reason, 0) + 1

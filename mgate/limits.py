@@ -1,0 +1,41 @@
+"""Every limit and time-out that an untrusted device meets, with its default. Each is a key of the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Limits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of one listener. Sizes in bytes, times in seconds. `DEFAULT` for what nobody sets."""
+
+    connect_timeout: float = 10.0
+    """From accept to a whole CONNECT."""
+    connack_timeout: float = 10.0
+    """From the forwarded CONNECT to the CONNACK of the target."""
+    packet_timeout: float = 30.0
+    """From the first to the last byte of a packet."""
+    handler_timeout: float = 5.0
+    """For one decision of a handler."""
+    dial_timeout: float = 5.0
+    """To connect to one address of the target."""
+    drain_timeout: float = 30.0
+    """For held packets and written bytes to leave after one side ended."""
+    keep_alive: int = 60
+    """Seconds; what a device that asks for none (0) is held to at the TCP level only."""
+    max_connect_size: int = 128 * 1024
+    max_packet_size: int = 1024 * 1024
+    max_clientid_len: int = 1024
+    max_topic_levels: int = 128
+    max_filters: int = 1024
+    max_user_properties: int = 64
+    max_connections: int = 100_000
+    max_connections_per_address: int = 1_000
+    max_connection_rate: int = 1_000
+    """Accepted connections a second, of the listener."""
+    write_buffer_high: int = 256 * 1024
+    """Unsent bytes at which the other side is no longer read."""
+    write_buffer_low: int = 64 * 1024
+    """Unsent bytes at which it is read again."""
