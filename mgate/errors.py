@@ -83,13 +83,15 @@ class Malformed(GateError):
     Args:
         text: which rule was broken; constant text, it may be logged and told to the peer.
         code: the MQTT 5 reason code for it, 0x81 (malformed packet) or 0x82 (protocol error) or a nearer one.
+        version: of a broken CONNECT, the protocol level as far as it was read, else 0.
     """
 
     reason = "malformed"
 
-    def __init__(self, text: str, code: int = 0x81) -> None:
+    def __init__(self, text: str, code: int = 0x81, version: int = 0) -> None:
         super().__init__(text)
         self.code = code
+        self.version = version
 
 
 class TargetLost(GateError):
