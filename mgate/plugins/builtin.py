@@ -1,0 +1,8 @@
+"""The handlers that come with the gateway, under the names that a configuration calls them by."""
+
+from mgate.handler import plugin
+from mgate.handlers.deny import DenyHandler
+from mgate.handlers.log import LogHandler
+
+deny = plugin("deny", DenyHandler)
+log = plugin("log", LogHandler)
