@@ -209,8 +209,6 @@ _MESSAGE_PROPERTIES: list[tuple[str, int, bytes]] = [
     ("M39 response topic wildcard", 0x82, b"\x08" + text("a/#")),
     ("M39 response topic plus", 0x82, b"\x08" + text("+")),
     ("response topic empty", 0x82, b"\x08" + text("")),
-    ("M40 connect property", 0x82, b"\x21\0\1"),
-    ("will property", 0x82, b"\x18" + integer(0)),
     ("M40 unknown property", 0x81, b"\x7f\0"),
     ("M40 property 0", 0x81, b"\0\0"),
     ("M40 key is not UTF-8", 0x81, user_property(b"\xc0\xaf", "v")),
@@ -233,7 +231,7 @@ def _new() -> list[_Row]:
         *((name, UP, code, connect(version=5, props=raw)) for name, code, raw in _CONNECT_PROPERTIES),
         *((f"will: {name}", UP, code, connect(version=5, will=Will("w", b"", 0, False, raw)))
           for name, code, raw in _MESSAGE_PROPERTIES),
-        *((f"will: property {number}", UP, 0x81, connect(version=5, will=Will("w", b"", 0, False, bytes((number, 0, 1)))))
+        *((f"will: property {number}", UP, 0x81, connect(version=5, will=Will(properties=bytes((number, 0, 1)))))
           for number in (11, 17, 31, 33, 35)),
         *((f"{name} {way.value}", way, code, publish(version=5, props=raw))
           for name, code, raw in [*_MESSAGE_PROPERTIES, *_PUBLISH_PROPERTIES] for way in Direction),
