@@ -157,6 +157,14 @@ class Wire(Protocol):
         """Send a RST, now."""
         self.transport.abortConnection()
 
+    def stop_reading(self) -> None:
+        """Leave what comes in the buffers of the kernel, until `read_on`."""
+        self.transport.pauseProducing()
+
+    def read_on(self) -> None:
+        """Read again."""
+        self.transport.resumeProducing()
+
 
 class Script(NamedTuple):
     """What a target does on one connection."""
@@ -298,10 +306,19 @@ class RecordingTarget(Factory):
         self._taken += 1
         return self.sides[self._taken - 1]
 
+    def forget(self) -> None:
+        """Count all connections as taken, and drop the scripts that are left."""
+        self._taken = len(self.sides)
+        self.scripts.clear()
+
     def listen(self) -> None:
         """Start to accept, on the same port as before if there was one."""
         self._listening = reactor.listenTCP(self.port, self, interface="127.0.0.1")
         self.port = self._listening.getHost().port
+
+    def endpoint(self) -> TCP4ClientEndpoint:
+        """What dials it."""
+        return TCP4ClientEndpoint(reactor, "127.0.0.1", self.port)
 
     async def stop(self) -> None:
         """Refuse new connections. Those that are open stay."""
@@ -406,13 +423,18 @@ class Gateway:
             patience,
         )
 
+    def forget(self) -> None:
+        """Leave out connections to the target that no test has taken; for a test that goes on after a failure."""
+        if self.target is not None:
+            self.target.forget()
+
     async def serve_another(self) -> None:
         """A fresh device connects and publishes, and the target receives it.
 
         Raises:
             AssertionError: the gateway does not serve.
         """
-        self.target.scripts.clear()
+        self.forget()
         device = await self.connected(client_id=WITNESS)
         message = wire.publish("witness/topic", b"still here", qos=1, packet_id=77)
         device.send(message)
@@ -447,6 +469,7 @@ class GatewayTest(TestCase):
         *handlers: Any,
         limits: Limits | None = None,
         endpoints: Sequence[Any] | None = None,
+        target: RecordingTarget | None = None,
         journal: Any = None,
     ) -> Gateway:
         """Start a gateway.
@@ -454,14 +477,14 @@ class GatewayTest(TestCase):
         Args:
             handlers: the handlers of its policy, in order; they are named by their classes.
             limits: other than the defaults.
-            endpoints: client endpoints to dial instead of a `RecordingTarget`.
+            endpoints: client endpoints to dial instead of that of a `RecordingTarget`.
+            target: the `RecordingTarget` behind these endpoints, if there is one.
             journal: instead of a `RecordingJournal`.
         """
-        target = None
         if endpoints is None:
             target = RecordingTarget()
             target.listen()
-            endpoints = [TCP4ClientEndpoint(reactor, "127.0.0.1", target.port)]
+            endpoints = [target.endpoint()]
         counters, journal = Counters(), journal or RecordingJournal()
         factory = MqttDeviceFactory(
             reactor,
