@@ -1,0 +1,618 @@
+"""The demo broker: on a test transport and a clock of its own, then with other people's clients over TCP."""
+
+from __future__ import annotations
+
+import unittest
+from itertools import count
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from mgate.demo.broker import Broker, BrokerFactory, Faults
+from mgate.demo.stream import PacketStream
+from mgate.demo.subscriptions import Subscriptions, matches
+from mgate.mqtt.encode import encode
+from mgate.mqtt.packets import (
+    Auth,
+    Connack,
+    Connect,
+    Disconnect,
+    Packet,
+    PacketType,
+    Pingreq,
+    Pingresp,
+    Puback,
+    Pubcomp,
+    Publish,
+    Pubrec,
+    Pubrel,
+    Suback,
+    Subscribe,
+    Subscription,
+    Unsuback,
+    Unsubscribe,
+    Will,
+)
+from mgate.mqtt.properties import Properties, PropertyId
+from mgate.outcome import Direction
+
+
+class Transport(StringTransport):
+    """A transport that loses its connection as soon as it is told to."""
+
+    protocol: Any = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+        super().write(data)
+
+    def loseConnection(self) -> None:
+        if not self.disconnecting:
+            self.disconnecting = True
+            self.protocol.connectionLost()
+
+    abortConnection = loseConnection
+
+
+class Device:
+    """The device's end of one connection to a broker."""
+
+    def __init__(self, factory: BrokerFactory, version: int = 5) -> None:
+        self.version = version
+        self.stream = PacketStream(Direction.DOWNLINK, version)
+        self.transport = Transport()
+        self.protocol: Any = factory.buildProtocol(None)
+        self.transport.protocol = self.protocol
+        self.protocol.makeConnection(self.transport)
+
+    def send(self, *packets: Packet) -> Any:
+        """Send packets in one chunk, and return what has come since."""
+        self.protocol.dataReceived(b"".join(encode(self.version, packet) for packet in packets))
+        return self.got()
+
+    def got(self) -> Any:
+        data = self.transport.value()
+        self.transport.clear()
+        return list(self.stream.receive(data))
+
+    @property
+    def closed(self) -> bool:
+        return self.transport.disconnecting
+
+    def lose(self) -> None:
+        """The wire is cut."""
+        self.transport.loseConnection()
+
+
+class BrokerTest(unittest.TestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.numbers = count()
+        self.start()
+
+    def start(self, **arguments: Any) -> None:
+        limits = {key: arguments.pop(key) for key in list(arguments) if key.startswith("max_")}
+        self.broker = Broker(self.clock, **limits)
+        self.factory = BrokerFactory(self.clock, broker=self.broker, **arguments)
+
+    def device(self, client_id: str = "", version: int = 5, clean: bool = True, **fields: Any) -> Device:
+        """A connected device; `self.connack` is the answer."""
+        device = Device(self.factory, version)
+        client_id = client_id or f"device-{next(self.numbers)}"
+        (self.connack,) = device.send(Connect(version, client_id, clean, **fields))[:1]
+        self.assertIsInstance(self.connack, Connack)
+        return device
+
+    def subscriber(self, *filters: str, qos: int = 2, version: int = 5, **fields: Any) -> Device:
+        device = self.device(version=version, **fields)
+        device.send(Subscribe(1, [Subscription(filter, qos) for filter in filters]))
+        return device
+
+    def expiring(self, seconds: int) -> Properties:
+        return Properties([(PropertyId.SESSION_EXPIRY_INTERVAL, seconds)])
+
+
+class MatchTest(unittest.TestCase):
+    CASES = (
+        ("a/b", "a/b", True), ("a/b", "a/c", False), ("a/+", "a/b", True), ("a/+", "a", False), ("a/+", "a/", True),
+        ("a/#", "a", True), ("a/#", "a/b/c", True), ("a/#", "b", False), ("#", "a/b", True), ("+", "a/b", False),
+        ("+/+", "/b", True), ("/+", "/b", True), ("+", "/b", False), ("#", "$SYS/x", False), ("+/x", "$SYS/x", False),
+        ("$SYS/#", "$SYS/x", True), ("a/b/#", "a", False), ("+/b/#", "a/b/c", True),
+    )  # fmt: skip
+
+    def test_filters_match_as_in_the_standard(self) -> None:
+        for topic_filter, topic, expected in self.CASES:
+            with self.subTest(filter=topic_filter, topic=topic):
+                self.assertIs(matches(topic_filter.split("/"), topic.split("/")), expected)
+
+    def test_nothing_is_left_of_a_subscriber_that_went(self) -> None:
+        subscriptions: Subscriptions[Any] = Subscriptions()
+        for topic_filter in ("a", "a/+", "$share/g/a"):
+            self.assertTrue(subscriptions.add(self, Subscription(topic_filter)))
+        self.assertFalse(subscriptions.add(self, Subscription("a", 1)))
+        self.assertEqual(subscriptions.count(self), 3)
+        subscriptions.remove_all(self)
+        self.assertEqual(subscriptions.count(self), 0)
+        self.assertEqual(subscriptions.receivers("a", None), {})
+        self.assertFalse(subscriptions.remove(self, "a"))
+
+
+class ConnectTest(BrokerTest):
+    def test_each_version_is_accepted_in_its_own_form(self) -> None:
+        for version in (3, 4):
+            self.device(version=version)
+            self.assertEqual(self.connack, Connack(0))
+        self.device()
+        self.assertEqual(self.connack, Connack(0, False, Properties([(PropertyId.TOPIC_ALIAS_MAXIMUM, 10)])))
+
+    def test_a_device_without_identifier_gets_one_that_is_free(self) -> None:
+        self.device("demo-1")
+        device = Device(self.factory)
+        (connack,) = device.send(Connect(5, ""))
+        self.assertEqual(connack.properties.get(PropertyId.ASSIGNED_CLIENT_IDENTIFIER), "demo-2")
+
+    def test_an_empty_identifier_of_a_persistent_311_session_is_refused(self) -> None:
+        device = Device(self.factory, 4)
+        device.protocol.dataReceived(b"\x10\x0c\x00\x04MQTT\x04\x00\x00\x00\x00\x00")
+        self.assertEqual(device.got(), [Connack(2)])
+        self.assertTrue(device.closed)
+
+    def test_an_unknown_level_is_refused_in_the_nearest_form(self) -> None:
+        for level, version, code in ((2, 4, 1), (9, 5, 0x84)):
+            device = Device(self.factory, version)
+            device.protocol.dataReceived(b"\x10\x0d\x00\x04MQTT" + bytes([level]) + b"\x02\x00\x00\x00\x01a")
+            self.assertEqual([packet.reason_code for packet in device.got()], [code])
+            self.assertTrue(device.closed)
+
+    def test_an_authentication_method_is_refused(self) -> None:
+        device = Device(self.factory)
+        properties = Properties([(PropertyId.AUTHENTICATION_METHOD, "x")])
+        (connack,) = device.send(Connect(5, "a", properties=properties))
+        self.assertEqual(connack.reason_code, 0x8C)
+        self.assertTrue(device.closed)
+
+    def test_another_packet_first_closes_without_an_answer(self) -> None:
+        device = Device(self.factory)
+        self.assertEqual(device.send(Pingreq()), [])
+        self.assertTrue(device.closed)
+
+    def test_a_second_connect_ends_the_connection(self) -> None:
+        device = self.device("a")
+        (end,) = device.send(Connect(5, "a"))
+        self.assertEqual(end, Disconnect(0x82))
+        self.assertTrue(device.closed)
+
+    def test_a_packet_that_does_not_belong_ends_the_connection(self) -> None:
+        properties = Properties([(PropertyId.AUTHENTICATION_METHOD, "x")])
+        (end,) = self.device().send(Auth(0x18, properties))
+        self.assertEqual(end, Disconnect(0x82))
+
+    def test_silence_before_connect_ends_the_connection(self) -> None:
+        device = Device(self.factory)
+        self.clock.advance(9.9)
+        self.assertFalse(device.closed)
+        self.clock.advance(0.2)
+        self.assertTrue(device.closed)
+
+    def test_keep_alive_is_one_and_a_half_times_what_was_asked(self) -> None:
+        device = self.device(keep_alive=10)
+        self.clock.advance(14)
+        self.assertEqual(device.send(Pingreq()), [Pingresp()])
+        self.clock.advance(14.9)
+        self.assertFalse(device.closed)
+        self.clock.advance(0.2)
+        self.assertEqual(device.got(), [Disconnect(0x8D)])
+        self.assertTrue(device.closed)
+
+    def test_without_keep_alive_it_may_be_silent_for_ever(self) -> None:
+        device = self.device()
+        self.clock.advance(100_000)
+        self.assertFalse(device.closed)
+        self.assertEqual(device.send(Pingreq()), [Pingresp()])
+
+    def test_a_second_connection_takes_the_first_over(self) -> None:
+        first = self.device("a")
+        self.device("a")
+        self.assertEqual(first.got(), [Disconnect(0x8E)])
+        self.assertTrue(first.closed)
+        old = self.device("b", version=4)
+        self.device("b")
+        self.assertEqual(old.got(), [])
+        self.assertTrue(old.closed)
+
+
+class PublishTest(BrokerTest):
+    def test_each_qos_of_both_sides_gives_the_lower_one(self) -> None:
+        for version in (3, 4, 5):
+            for sent in (0, 1, 2):
+                for granted in (0, 1, 2):
+                    with self.subTest(version=version, sent=sent, granted=granted):
+                        subscriber = self.subscriber("t", qos=granted, version=version)
+                        self.device(version=version).send(Publish("t", b"x", sent, packet_id=7 if sent else 0))
+                        (publish,) = subscriber.got()
+                        self.assertEqual((publish.topic, publish.payload), ("t", b"x"))
+                        self.assertEqual(publish.qos, min(sent, granted))
+                        subscriber.send(Disconnect())
+
+    def test_acknowledgements(self) -> None:
+        self.subscriber("t")
+        device = self.device()
+        self.assertEqual(device.send(Publish("t", qos=1, packet_id=1)), [Puback(1)])
+        self.assertEqual(device.send(Publish("nobody", qos=1, packet_id=2)), [Puback(2, 0x10)])
+        self.assertEqual(device.send(Publish("t", qos=2, packet_id=3)), [Pubrec(3)])
+        self.assertEqual(device.send(Pubrel(3)), [Pubcomp(3)])
+        self.assertEqual(device.send(Pubrel(3)), [Pubcomp(3, 0x92)])
+        self.assertEqual(device.send(Publish("t")), [])
+        old = self.device(version=4)
+        self.assertEqual(old.send(Publish("nobody", qos=1, packet_id=2)), [Puback(2)])
+        self.assertEqual(old.send(Pubrel(3)), [Pubcomp(3)])
+
+    def test_a_repeated_qos_2_message_is_published_once(self) -> None:
+        subscriber = self.subscriber("t")
+        device = self.device()
+        device.send(Publish("t", b"1", 2, packet_id=3))
+        self.assertEqual(device.send(Publish("t", b"1", 2, dup=True, packet_id=3)), [Pubrec(3)])
+        self.assertEqual(len(subscriber.got()), 1)
+        device.send(Pubrel(3), Publish("t", b"2", 2, packet_id=3))
+        self.assertEqual(len(subscriber.got()), 1)
+
+    def test_qos_2_to_a_subscriber_runs_to_its_end(self) -> None:
+        subscriber = self.subscriber("t")
+        self.device().send(Publish("t", qos=2, packet_id=3))
+        (publish,) = subscriber.got()
+        self.assertEqual(subscriber.send(Pubrec(publish.packet_id)), [Pubrel(publish.packet_id)])
+        self.assertEqual(subscriber.send(Pubcomp(publish.packet_id)), [])
+        self.assertEqual(subscriber.send(Pubrec(9)), [Pubrel(9, 0x92)])
+
+    def test_a_refused_qos_2_message_is_over(self) -> None:
+        subscriber = self.subscriber("t", properties=Properties([(PropertyId.RECEIVE_MAXIMUM, 1)]))
+        self.device().send(Publish("t", b"1", 2, packet_id=3), Publish("t", b"2", 2, packet_id=4))
+        (first,) = subscriber.got()
+        (second,) = subscriber.send(Pubrec(first.packet_id, 0x83))
+        self.assertEqual(second.payload, b"2")
+
+    def test_properties_pass_in_order(self) -> None:
+        properties = Properties(
+            [
+                (PropertyId.USER_PROPERTY, ("a", "1")), (PropertyId.RESPONSE_TOPIC, "r"),
+                (PropertyId.CORRELATION_DATA, b"\0c"), (PropertyId.USER_PROPERTY, ("a", "2")),
+            ]
+        )  # fmt: skip
+        subscriber = self.subscriber("t")
+        self.device().send(Publish("t", properties=properties))
+        self.assertEqual(subscriber.got(), [Publish("t", properties=properties)])
+
+    def test_version_5_properties_do_not_reach_older_devices(self) -> None:
+        old = self.subscriber("t", version=4)
+        self.device().send(Publish("t", properties=Properties([(PropertyId.CONTENT_TYPE, "x")])))
+        self.assertEqual(old.got(), [Publish("t")])
+
+    def test_topic_aliases(self) -> None:
+        subscriber = self.subscriber("#")
+        device = self.device()
+        alias = Properties([(PropertyId.TOPIC_ALIAS, 10)])
+        device.send(Publish("t", b"1", properties=alias), Publish("", b"2", properties=alias))
+        self.assertEqual(
+            subscriber.got(), [Publish("t", b"1", properties=Properties()), Publish("t", b"2", properties=Properties())]
+        )
+        for number, code in ((9, 0x82), (11, 0x94)):
+            device = self.device()
+            wrong = Properties([(PropertyId.TOPIC_ALIAS, number)])
+            self.assertEqual(device.send(Publish("", properties=wrong)), [Disconnect(code)])
+
+    def test_an_expired_message_is_not_delivered(self) -> None:
+        self.subscriber("t", client_id="s", clean=False, properties=self.expiring(1000)).lose()
+        for seconds in (5, 50):
+            properties = Properties([(PropertyId.MESSAGE_EXPIRY_INTERVAL, seconds)])
+            self.device().send(Publish("t", b"x", 1, packet_id=1, properties=properties))
+        self.clock.advance(10)
+        device = Device(self.factory)
+        _, publish = device.send(Connect(5, "s", False))
+        self.assertEqual(publish.properties, Properties([(PropertyId.MESSAGE_EXPIRY_INTERVAL, 40)]))
+
+    def test_a_message_too_large_for_the_device_is_left_out(self) -> None:
+        subscriber = self.subscriber("t", properties=Properties([(PropertyId.MAXIMUM_PACKET_SIZE, 30)]))
+        self.device().send(Publish("t", bytes(40), 1, packet_id=1), Publish("t", b"small", 1, packet_id=2))
+        self.assertEqual([packet.payload for packet in subscriber.got()], [b"small"])
+
+    def test_receive_maximum_holds_messages_back(self) -> None:
+        subscriber = self.subscriber("t", properties=Properties([(PropertyId.RECEIVE_MAXIMUM, 2)]))
+        device = self.device()
+        for number in range(1, 5):
+            device.send(Publish("t", bytes([number]), 1, packet_id=number))
+        first, second = subscriber.got()
+        self.assertEqual([first.payload, second.payload], [b"\1", b"\2"])
+        (third,) = subscriber.send(Puback(first.packet_id))
+        self.assertEqual(third.payload, b"\3")
+
+    def test_a_device_that_does_not_read_is_not_read_and_its_messages_wait_in_a_bounded_queue(self) -> None:
+        self.start(max_queued=3)
+        subscriber = self.subscriber("t")
+        subscriber.protocol.pauseProducing()
+        self.assertEqual(subscriber.transport.producerState, "paused")
+        device = self.device()
+        for number in range(5):
+            device.send(Publish("t", bytes([number])))
+        self.assertEqual(subscriber.got(), [])
+        subscriber.protocol.resumeProducing()
+        self.assertEqual([packet.payload for packet in subscriber.got()], [b"\0", b"\1", b"\2"])
+        self.assertEqual(subscriber.transport.producerState, "producing")
+        self.assertEqual(sum(session.dropped for session in self.broker.sessions.values()), 2)
+
+
+class SubscribeTest(BrokerTest):
+    def test_answers(self) -> None:
+        device = self.device()
+        filters = [Subscription("a", 2), Subscription("b/+", 1), Subscription("$share/g/c", 0)]
+        self.assertEqual(device.send(Subscribe(3, filters)), [Suback(3, [2, 1, 0], Properties())])
+        self.assertEqual(device.send(Unsubscribe(4, ["a", "x"])), [Unsuback(4, [0, 0x11], Properties())])
+        old = self.device(version=4)
+        self.assertEqual(old.send(Subscribe(3, [Subscription("a")])), [Suback(3, [0])])
+        self.assertEqual(old.send(Unsubscribe(4, ["a", "x"])), [Unsuback(4)])
+
+    def test_no_more_filters_than_allowed(self) -> None:
+        self.start(max_filters=1)
+        filters = [Subscription("a"), Subscription("b")]
+        self.assertEqual(self.device().send(Subscribe(3, filters))[0].reason_codes, [0, 0x97])
+        self.assertEqual(self.device(version=4).send(Subscribe(3, filters)), [Suback(3, [0, 0x80])])
+
+    def test_overlapping_filters_deliver_one_message_with_all_identifiers(self) -> None:
+        device = self.device()
+        for number, subscription in enumerate((Subscription("a/b", 0), Subscription("a/+", 2)), 1):
+            properties = Properties([(PropertyId.SUBSCRIPTION_IDENTIFIER, number)])
+            device.send(Subscribe(number, [subscription], properties))
+        self.device().send(Publish("a/b", qos=1, packet_id=1))
+        (publish,) = device.got()
+        self.assertEqual(publish.properties.all(PropertyId.SUBSCRIPTION_IDENTIFIER), [1, 2])
+        self.assertEqual(publish.qos, 1)
+
+    def test_no_local(self) -> None:
+        device = self.device()
+        device.send(Subscribe(1, [Subscription("t", no_local=True)]))
+        self.assertEqual(device.send(Publish("t", qos=1, packet_id=1)), [Puback(1, 0x10)])
+        self.device().send(Publish("t"))
+        self.assertEqual(len(device.got()), 1)
+
+    def test_a_shared_subscription_takes_turns(self) -> None:
+        members = [self.subscriber("$share/g/t/+") for _ in range(2)]
+        other = self.subscriber("$share/h/t/+")
+        device = self.device()
+        for number in range(4):
+            device.send(Publish("t/1", bytes([number])))
+        got = [[packet.payload for packet in member.got()] for member in members]
+        self.assertEqual(got, [[b"\0", b"\2"], [b"\1", b"\3"]])
+        self.assertEqual(len(other.got()), 4)
+
+    def test_a_shared_message_goes_to_a_member_that_is_here(self) -> None:
+        self.subscriber("$share/g/t", client_id="away", properties=self.expiring(100)).lose()
+        member = self.subscriber("$share/g/t")
+        device = self.device()
+        device.send(Publish("t"), Publish("t"))
+        self.assertEqual(len(member.got()), 2)
+
+
+class RetainTest(BrokerTest):
+    def test_a_retained_message_waits_for_subscribers(self) -> None:
+        live = self.subscriber("t/+")
+        self.device().send(Publish("t/1", b"old", retain=True), Publish("t/1", b"new", retain=True))
+        self.assertEqual([packet.retain for packet in live.got()], [False, False])
+        late = self.device(version=4)
+        suback, publish = late.send(Subscribe(1, [Subscription("#")]))
+        self.assertEqual(publish, Publish("t/1", b"new", retain=True))
+
+    def test_an_empty_payload_deletes_it(self) -> None:
+        self.device().send(Publish("t", b"x", retain=True), Publish("t", b"", retain=True))
+        self.assertEqual(len(self.device().send(Subscribe(1, [Subscription("t")]))), 1)
+
+    def test_retain_handling_and_retain_as_published(self) -> None:
+        self.device().send(Publish("t", b"x", retain=True))
+        device = self.device()
+        expected = ((2, False), (1, False), (0, True), (1, False))
+        for number, (handling, delivered) in enumerate(expected, 1):
+            answers = device.send(Subscribe(number, [Subscription("t", 0, False, True, handling)]))
+            self.assertEqual(len(answers) == 2, delivered, handling)
+        self.assertEqual(len(self.device().send(Subscribe(1, [Subscription("t", retain_handling=1)]))), 2)
+        self.assertEqual(len(self.device().send(Subscribe(1, [Subscription("$share/g/t")]))), 1)
+        self.device().send(Publish("t", b"y", retain=True))
+        self.assertTrue(device.got()[0].retain)
+
+    def test_an_expired_one_is_forgotten(self) -> None:
+        properties = Properties([(PropertyId.MESSAGE_EXPIRY_INTERVAL, 5)])
+        self.device().send(Publish("t", b"x", retain=True, properties=properties))
+        self.clock.advance(6)
+        self.assertEqual(len(self.device().send(Subscribe(1, [Subscription("t")]))), 1)
+        self.assertEqual(self.broker.retained, {})
+
+    def test_no_more_than_allowed(self) -> None:
+        self.start(max_retained=1)
+        device = self.device()
+        device.send(Publish("a", b"x", retain=True))
+        self.assertEqual(device.send(Publish("b", b"x", 1, True, packet_id=1)), [Puback(1, 0x97)])
+        self.assertEqual(device.send(Publish("b", b"x", 2, True, packet_id=1)), [Pubrec(1, 0x97)])
+        self.assertEqual(device.send(Publish("a", b"y", 1, True, packet_id=1)), [Puback(1, 0x10)])
+        self.assertEqual(self.device(version=4).send(Publish("b", b"x", 1, True, packet_id=1)), [Puback(1)])
+
+
+class SessionTest(BrokerTest):
+    def test_messages_wait_for_a_persistent_session(self) -> None:
+        self.subscriber("t", client_id="s", version=4, clean=False).lose()
+        self.device().send(
+            Publish("t", b"0"), Publish("t", b"1", 1, packet_id=1), Publish("t", b"2", 2, packet_id=2)
+        )
+        again = Device(self.factory, 4)
+        connack, first, second = again.send(Connect(4, "s", False))
+        self.assertEqual(connack, Connack(0, True))
+        self.assertEqual([first.payload, second.payload], [b"1", b"2"])
+        self.assertFalse(first.dup)
+
+    def test_what_was_not_acknowledged_is_repeated(self) -> None:
+        subscriber = self.subscriber("t", client_id="s", version=4, clean=False)
+        self.device().send(*(Publish("t", bytes([qos]), qos, packet_id=qos) for qos in (1, 2)))
+        one, two = subscriber.got()
+        subscriber.send(Pubrec(two.packet_id))
+        subscriber.lose()
+        again = Device(self.factory, 4)
+        _, first, second = again.send(Connect(4, "s", False))
+        one.dup = True
+        self.assertEqual([first, second], [one, Pubrel(two.packet_id)])
+        again.send(Puback(1), Pubcomp(2))
+        again.lose()
+        self.assertEqual(len(Device(self.factory, 4).send(Connect(4, "s", False))), 1)
+
+    def test_a_qos_2_message_is_known_again_after_a_reconnect(self) -> None:
+        subscriber = self.subscriber("t")
+        self.device("p", version=4, clean=False).send(Publish("t", qos=2, packet_id=1))
+        again = self.device("p", version=4, clean=False)
+        self.assertEqual(again.send(Publish("t", qos=2, dup=True, packet_id=1)), [Pubrec(1)])
+        self.assertEqual(len(subscriber.got()), 1)
+
+    def test_clean_start_forgets(self) -> None:
+        self.subscriber("t", client_id="s", version=4, clean=False).lose()
+        self.device("s", version=4, clean=True)
+        self.assertEqual(self.connack, Connack(0, False))
+        self.assertEqual(self.device().send(Publish("t", qos=1, packet_id=1)), [Puback(1, 0x10)])
+
+    def test_session_expiry(self) -> None:
+        for away, present in ((9, True), (11, False)):
+            self.device("s", properties=self.expiring(10)).lose()
+            self.clock.advance(away)
+            self.device("s", clean=False)
+            self.assertIs(self.connack.session_present, present)
+
+    def test_an_interval_of_all_ones_never_ends(self) -> None:
+        self.device("s", properties=self.expiring(0xFFFFFFFF)).lose()
+        self.clock.advance(0xFFFFFFFF)
+        self.device("s", clean=False)
+        self.assertTrue(self.connack.session_present)
+
+    def test_disconnect_may_change_the_expiry_but_not_from_zero(self) -> None:
+        device = self.device("s", properties=self.expiring(10))
+        device.send(Disconnect(0, self.expiring(0)))
+        self.assertEqual(self.broker.sessions, {})
+        device = self.device("s")
+        self.assertEqual(device.send(Disconnect(0, self.expiring(5))), [Disconnect(0x82)])
+
+    def test_the_oldest_session_whose_device_is_away_makes_room(self) -> None:
+        self.start(max_sessions=2)
+        here = self.device("a", properties=self.expiring(99))
+        self.device("b", properties=self.expiring(99)).lose()
+        self.device("c")
+        self.assertEqual(list(self.broker.sessions), ["a", "c"])
+        self.assertFalse(here.closed)
+
+    def test_packet_identifiers_in_use_are_passed_over(self) -> None:
+        subscriber = self.subscriber("t", qos=1)
+        session = next(iter(self.broker.sessions.values()))
+        session.unacknowledged[1] = Pubrel(1)
+        self.device().send(Publish("t", qos=1, packet_id=1))
+        self.assertEqual(subscriber.got()[0].packet_id, 2)
+
+
+class WillTest(BrokerTest):
+    def will(self, delay: int | None = None, **fields: Any) -> Will:
+        properties = None if delay is None else Properties([(PropertyId.WILL_DELAY_INTERVAL, delay)])
+        return Will("will", b"gone", 1, properties=properties, **fields)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.watcher = self.subscriber("will", properties=self.expiring(0xFFFFFFFF))
+
+    def test_a_lost_device_leaves_its_will(self) -> None:
+        self.device(will=self.will(retain=True)).lose()
+        (publish,) = self.watcher.got()
+        self.assertEqual((publish.topic, publish.payload, publish.qos), ("will", b"gone", 1))
+        self.assertIn("will", self.broker.retained)
+
+    def test_disconnect_discards_it_unless_it_asks_for_it(self) -> None:
+        self.device(will=self.will()).send(Disconnect())
+        self.assertEqual(self.watcher.got(), [])
+        self.device(will=self.will()).send(Disconnect(0x04))
+        self.assertEqual(len(self.watcher.got()), 1)
+
+    def test_a_broken_protocol_and_a_take_over_leave_it(self) -> None:
+        self.device("a", will=self.will())
+        self.device("a", will=self.will()).send(Connect(5, "a"))
+        self.assertEqual(len(self.watcher.got()), 2)
+
+    def test_it_is_delayed_until_the_interval_or_the_session_ends(self) -> None:
+        for delay, expiry in ((10, 99), (99, 10)):
+            self.device("a", will=self.will(delay), properties=self.expiring(expiry)).lose()
+            self.clock.advance(9)
+            self.assertEqual(self.watcher.got(), [])
+            self.clock.advance(2)
+            self.assertEqual(len(self.watcher.got()), 1, (delay, expiry))
+        self.clock.advance(100)
+        self.assertEqual(self.watcher.got(), [])
+
+    def test_who_comes_back_in_time_lives(self) -> None:
+        self.device("a", will=self.will(10), properties=self.expiring(99)).lose()
+        self.clock.advance(5)
+        self.device("a", clean=False)
+        self.clock.advance(50)
+        self.assertEqual(self.watcher.got(), [])
+
+    def test_a_stopped_broker_has_no_timers(self) -> None:
+        self.device("a", will=self.will(10), properties=self.expiring(99)).lose()
+        self.factory.doStart()
+        self.factory.doStop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class FaultTest(BrokerTest):
+    def test_refuse(self) -> None:
+        for version, code in ((4, 5), (5, 0x97)):
+            self.start(faults=Faults(refuse=code))
+            device = self.device(version=version)
+            self.assertEqual(self.connack.reason_code, code)
+            self.assertTrue(device.closed)
+
+    def test_delay_keeps_the_order(self) -> None:
+        self.start(faults=Faults(delay=2))
+        device = Device(self.factory)
+        self.assertEqual(device.send(Connect(5, "a"), Pingreq(), Disconnect()), [])
+        self.assertFalse(device.closed)
+        self.clock.advance(1.9)
+        self.assertEqual(device.got(), [])
+        self.clock.advance(0.2)
+        self.assertEqual([type(packet) for packet in device.got()], [Connack, Pingresp])
+        self.assertTrue(device.closed)
+
+    def test_drop(self) -> None:
+        self.start(faults=Faults(drop=frozenset({PacketType.PUBACK})))
+        device = self.device()
+        self.assertEqual(device.send(Publish("t", qos=1, packet_id=1), Pingreq()), [Pingresp()])
+
+    def test_split(self) -> None:
+        self.start(faults=Faults(split=3))
+        device = Device(self.factory)
+        device.send(Connect(5, "a"))
+        self.clock.advance(0)
+        whole = encode(5, Connack(0, False, Properties([(PropertyId.TOPIC_ALIAS_MAXIMUM, 10)])))
+        self.assertEqual(device.transport.writes, [whole[:3], whole[3:6], whole[6:]])
+
+    def test_silent(self) -> None:
+        self.start(faults=Faults(silent=True))
+        device = Device(self.factory)
+        self.assertEqual(device.send(Connect(5, "a"), Pingreq()), [])
+        self.assertFalse(device.closed)
+
+    def test_close_after(self) -> None:
+        self.start(faults=Faults(close_after=2))
+        device = self.device()
+        self.assertEqual(device.send(Pingreq(), Pingreq()), [Pingresp()])
+        self.assertTrue(device.closed)
+
+    def test_reset_all(self) -> None:
+        devices = [self.device() for _ in range(3)]
+        gone: list[object] = []
+        self.factory.reset_all().addCallback(gone.append)
+        self.assertEqual(gone, [None])
+        self.assertTrue(all(device.closed for device in devices))
+        self.assertEqual(self.factory.connections, set())
+        self.factory.reset_all().addCallback(gone.append)
+        self.assertEqual(gone, [None, None])
