@@ -1,14 +1,14 @@
 """What can be configured, and how all of it is read: defaults < file < environment < options.
 
-`load` is called when the options of twistd or of the `mgate` command are parsed. It finds all mistakes at once, one line
-each, and raises them together. Every class here is a table of the TOML file, every attribute a key.
+`load` is called when the options of twistd or of the `mgate` command are parsed. It finds all mistakes at once, one
+line each, and raises them together. Every class here is a table of the TOML file, every attribute a key.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any, Literal
 
@@ -261,9 +261,10 @@ def _handlers(value: Any) -> Handlers:
 
 
 def _versions(value: Any) -> Versions:
-    if not isinstance(value, list) or not value or any(type(item) is not int or item not in (3, 4, 5) for item in value):
+    levels = value if isinstance(value, list) else []
+    if not levels or any(type(level) is not int or level not in (3, 4, 5) for level in levels):
         raise ValueError("must be a list of protocol levels: 3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0")
-    return Versions(value)
+    return Versions(levels)
 
 
 def _folders(value: Any) -> Folders:

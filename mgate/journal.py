@@ -188,6 +188,9 @@ def _quoted(value: Any) -> str:
 
 def _traceback(failure: Failure | BaseException) -> str:
     """Where it was raised. The message is escaped: it may repeat what a device sent."""
-    error = failure.value if isinstance(failure, Failure) else failure
-    frames = traceback.format_tb(failure.getTracebackObject() if isinstance(failure, Failure) else failure.__traceback__)
+    if isinstance(failure, Failure):
+        error, trace = failure.value, failure.getTracebackObject()
+    else:
+        error, trace = failure, failure.__traceback__
+    frames = traceback.format_tb(trace)
     return "".join(frames) + f"{type(error).__name__}: {escape(str(error), OWN_TEXT)}"

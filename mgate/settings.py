@@ -50,14 +50,13 @@ class Tree:
     def set(self, path: Path, value: Any, origin: Origin) -> None:
         """Put a value, over what an earlier source said. A table merges with the table that is there."""
         if isinstance(value, Mapping):
-            table, _ = self._table(path, origin)
-            if table is not None:
-                for key, item in value.items():
-                    self.set((*path, key), item, origin)
+            self._table(path, origin)
+            for key, item in value.items():
+                self.set((*path, key), item, origin)
             return
-        table, key = self._table(path[:-1], origin), path[-1]
-        if table[0] is not None:
-            table[0][key] = value
+        table = self._table(path[:-1], origin)
+        if table is not None:
+            table[path[-1]] = value
             self._origins[path] = origin
 
     def plant(self, path: Path, table: Mapping[str, Any], origin: Origin) -> None:
@@ -90,17 +89,17 @@ class Tree:
         found = self.values.get("listener")
         return list(found) if isinstance(found, dict) else []
 
-    def _table(self, path: Path, origin: Origin) -> tuple[dict[str, Any] | None, str]:
-        """The table at `path`, made where there was none; a value that stands in the way is left for the check."""
-        table = self.values
+    def _table(self, path: Path, origin: Origin) -> dict[str, Any] | None:
+        """The table at `path`, made where there was none; None if a value stands in its way, which the check finds."""
+        table: Any = self.values
         for depth, key in enumerate(path):
             if key not in table:
                 table[key] = {}
                 self._origins[path[: depth + 1]] = origin
             if not isinstance(table[key], dict):
-                return None, key
+                return None
             table = table[key]
-        return table, ""
+        return table  # type: ignore[no-any-return]
 
 
 def read_file(file: str, tree: Tree) -> list[str]:

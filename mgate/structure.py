@@ -37,13 +37,13 @@ def strict_converter(
         later: keys that a later version will know.
     """
     converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
-    for kind in (int, float, str, bool):
-        converter.register_structure_hook(kind, _exactly(kind))
-    converter.register_structure_hook_func(lambda kind: get_origin(kind) is Literal, _choice)
+    for plain in (int, float, str, bool):
+        converter.register_structure_hook(plain, _exactly(plain))
+    converter.register_structure_hook_func(lambda kind: get_origin(kind) == Literal, _choice)
     for kind, hook in hooks.items():
         converter.register_structure_hook(kind, lambda value, _, hook=hook: hook(value))
     for table, check in tables.items():
-        inner = make_dict_structure_fn(
+        inner: Callable[[Any, Any], Any] = make_dict_structure_fn(
             table, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True
         )
         converter.register_structure_hook(table, _table(inner, check, later))
@@ -104,7 +104,7 @@ def _exactly(kind: type) -> Callable[[Any, Any], Any]:
             return float(value)
         if type(value) is not kind:
             raise TypeError(f"must be {NAMES[kind]}, not {NAMES.get(type(value), 'a list')}")
-        if kind is float and not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise ValueError("must be finite")
         return value
 

@@ -1,0 +1,208 @@
+"""What listens: a configured listener, its policy and a reactor become something that is bound, started and stopped.
+
+`PROTOCOLS` is the only place that knows every protocol. A listener opens in two steps, because twistd turns into a
+daemon between them: `bind` takes the addresses while the command can still fail, `start` accepts devices.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
+    UNIXClientEndpoint,
+    serverFromString,
+)
+from twisted.internet.interfaces import IListeningPort, IStreamClientEndpoint
+from twisted.python.failure import Failure
+
+from mgate.addresses import ListenAddress, TargetAddress
+from mgate.config import Listener
+from mgate.errors import GateError
+from mgate.journal import Journal
+from mgate.policy import Policy
+
+__all__ = ["PROTOCOLS", "BindError", "StreamListener", "target_endpoint"]
+
+BACKLOG = 1024  # devices come back all at once when a network does
+
+
+class BindError(GateError):
+    """A listener's address cannot be had."""
+
+    reason = "bind"
+
+
+class StreamListener:
+    """One listener of a stream protocol.
+
+    Args:
+        name: of the listener.
+        address: what to bind.
+        factory: makes a protocol for each device. If it can `drain`, `stop` waits for that.
+        reactor: to listen with.
+    """
+
+    def __init__(self, name: str, address: ListenAddress, factory: Any, reactor: Any) -> None:
+        self.name = name
+        self.address = address
+        self._factory = factory
+        self._reactor = reactor
+        self._sockets: list[socket.socket] = []
+        self._ports: list[IListeningPort] = []
+
+    def bind(self) -> None:
+        """Take the addresses, without accepting anybody yet. What an endpoint string names is taken by `start`.
+
+        Raises:
+            BindError: somebody else has one, or it is not ours to take.
+        """
+        if self.address.endpoint:
+            return
+        try:
+            self._sockets = _bound(self.address.host, self.address.port)
+        except OSError as error:
+            raise self._bind_error(os.strerror(error.errno) if error.errno else str(error)) from error
+
+    def start(self) -> Deferred[None]:
+        """Accept devices.
+
+        Returns:
+            A Deferred that fires when all is open; fails with `BindError`.
+        """
+        if self.address.endpoint:
+            return self._listen_on_endpoint()
+        try:
+            for bound in self._sockets:
+                bound.listen(BACKLOG)
+                self._ports.append(self._reactor.adoptStreamPort(bound.fileno(), bound.family, self._factory))
+        except OSError as error:  # between bind and listen somebody else began to
+            return self._failed(os.strerror(error.errno or 0))
+        finally:
+            self._close_sockets()  # the reactor has its own descriptors now
+        return succeed(None)
+
+    def close(self) -> Deferred[None]:
+        """Accept nobody any more; the links that exist go on."""
+        self._close_sockets()
+        ports, self._ports = self._ports, []
+        return gatherResults(
+            [maybeDeferred(port.stopListening) for port in ports], consumeErrors=True
+        ).addCallback(lambda _: None)
+
+    def drain(self) -> Deferred[None]:
+        """Let the links of this listener come to their end; the factory knows how long that may take."""
+        draining = self._factory.drain()
+        return draining if isinstance(draining, Deferred) else Deferred.fromCoroutine(draining)
+
+    def __str__(self) -> str:
+        everywhere = not self.address.host and not self.address.endpoint
+        return f"{self.address} (all interfaces)" if everywhere else str(self.address)
+
+    def _listen_on_endpoint(self) -> Deferred[None]:
+        text = self.address.endpoint
+        try:
+            endpoint = serverFromString(self._reactor, text)
+        except (IndexError, KeyError) as error:
+            if text.startswith("systemd:"):
+                return self._failed("systemd handed over no such socket (LISTEN_FDS, LISTEN_FDNAMES)")
+            return self._failed(f"is no endpoint string: {error!r}")
+        except (TypeError, ValueError, AttributeError) as error:
+            return self._failed(f"is no endpoint string: {error}")
+        listening: Deferred[Any] = endpoint.listen(self._factory)
+        return listening.addCallbacks(self._ports.append, self._not_listening)
+
+    def _not_listening(self, failure: Failure) -> Failure:
+        cause = getattr(failure.value, "socketError", None) or failure.value
+        text = getattr(cause, "strerror", None) or str(cause)
+        return Failure(self._bind_error(text))
+
+    def _failed(self, text: str) -> Deferred[None]:
+        failed: Deferred[None] = Deferred()
+        failed.errback(self._bind_error(text))
+        return failed
+
+    def _bind_error(self, text: str) -> BindError:
+        return BindError(f'listener "{self.name}": cannot listen on {self.address}: {text}')
+
+    def _close_sockets(self) -> None:
+        for bound in self._sockets:
+            bound.close()
+        self._sockets = []
+
+
+def _bound(host: str, port: int) -> list[socket.socket]:
+    """Sockets on host and port; on every interface, IPv4 and IPv6 each get their own, so that peers keep their form."""
+    if not host:
+        families = [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]
+    else:
+        families = [(socket.AF_INET6 if ":" in host else socket.AF_INET, host)]
+    bound: list[socket.socket] = []
+    for family, address in families:
+        try:
+            bound.append(_bind(family, address, port))
+        except OSError as error:
+            if bound and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                continue  # a machine without IPv6
+            for other in bound:
+                other.close()
+            raise
+    return bound
+
+
+def _bind(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setblocking(False)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind((address, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def target_endpoint(reactor: Any, target: TargetAddress, timeout: float) -> IStreamClientEndpoint:
+    """What dials `target`. Only a host name takes the way through the resolver."""
+    if target.path:
+        return UNIXClientEndpoint(reactor, target.path, timeout)
+    try:
+        socket.inet_aton(target.host) if ":" not in target.host else socket.inet_pton(socket.AF_INET6, target.host)
+    except OSError:
+        return HostnameEndpoint(reactor, target.host, target.port, timeout)
+    endpoint = TCP6ClientEndpoint if ":" in target.host else TCP4ClientEndpoint
+    return endpoint(reactor, target.host, target.port, timeout)
+
+
+def _mqtt(name: str, listener: Listener, policy: Policy, reactor: Any, journal: Journal) -> StreamListener:
+    from mgate.mqtt.protocol import MqttDeviceFactory
+
+    factory = MqttDeviceFactory(
+        reactor,
+        [target_endpoint(reactor, target, listener.limits.dial_timeout) for target in listener.target],
+        policy,
+        limits=listener.limits,
+        listener=name,
+        journal=journal,
+        versions=frozenset(listener.versions),
+        denied_publish=listener.denied_publish,
+        denied_delivery=listener.denied_delivery,
+        denied_subscribe_31=listener.denied_subscribe_31,
+    )
+    return StreamListener(name, listener.listen, factory, reactor)
+
+
+Opener = Callable[[str, Listener, Policy, Any, Journal], StreamListener]
+
+PROTOCOLS: dict[str, Opener] = {"mqtt": _mqtt}
+"""What makes a listener of each protocol."""
+

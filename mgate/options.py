@@ -1,0 +1,154 @@
+"""The options of ``twistd mgate`` and of ``mgate run``, ``check`` and ``config``. They win over all other sources."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from twisted.python import usage
+
+if TYPE_CHECKING:
+    from mgate.config import Configuration
+    from mgate.settings import Tree
+
+__all__ = ["Options"]
+
+NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*)=(.*)", re.DOTALL)
+
+
+class Options(usage.Options):
+    """Collects what the command line says; `postOptions` reads the other sources and checks everything.
+
+    Attributes:
+        configuration: what is to be started, once the options are parsed.
+    """
+
+    synopsis = "[options]"
+    longdesc = (
+        "A gateway in front of an MQTT broker. Every CONNECT, PUBLISH and SUBSCRIBE passes through the handlers that "
+        "are named; with none, everything passes. Values of the command line win over MGATE_* variables, and those "
+        "over the file."
+    )
+
+    optFlags = [["seed-defaults", None, "Start the listeners of the Go mGate: MQTT on :1884 to localhost:1883"]]
+    optParameters = [
+        ["config", "c", None, "Read this TOML file"],
+        ["log-format", None, None, "Write log lines as: text, json"],
+        ["log-level", None, None, "Write what is at least: debug, info, warn, error"],
+    ]
+
+    configuration: Configuration
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._listens: list[str] = []
+        self._targets: list[str] = []
+        self._handlers: list[str] = []
+        self._folders: list[str] = []
+        self._sets: list[str] = []
+
+    def opt_listen(self, value: str) -> None:
+        """Bind [NAME=]ADDRESS: :1884 (all interfaces), 127.0.0.1:1884, [::1]:1884, or a Twisted endpoint string.
+        NAME is the listener, mqtt if there is none yet. Repeatable with different names."""
+        self._listens.append(value)
+
+    def opt_target(self, value: str) -> None:
+        """Dial [NAME=]ADDRESS, as in mqtt://localhost:1883. Repeat it to name addresses that are tried in turn."""
+        self._targets.append(value)
+
+    def opt_handler(self, value: str) -> None:
+        """Let NAME[:ARGUMENTS] judge. Repeatable: all must agree, in this order. Replaces those of other sources."""
+        self._handlers.append(value)
+
+    def opt_plugin_dir(self, value: str) -> None:
+        """Look for handlers in this folder too. Repeatable."""
+        self._folders.append(os.path.abspath(value))
+
+    def opt_set(self, value: str) -> None:
+        """Set any KEY=VALUE of the file, as in limits.max_packet_size=65536 or listener.mqtt.denied_publish=disconnect.
+        Repeatable."""
+        self._sets.append(value)
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        from importlib.metadata import version
+
+        print(f"mgate {version('mgate')}")  # noqa: T201
+        raise SystemExit(0)
+
+    def postOptions(self) -> None:
+        """Called by Twisted when the command line is parsed: nothing is bound yet, and all paths become absolute.
+
+        Raises:
+            usage.UsageError: with every mistake of every source; twistd prints it and exits with 1.
+        """
+        from mgate.config import load
+        from mgate.errors import ConfigError
+
+        try:
+            self.configuration = load(self["config"], os.environ, self._overlay, bool(self["seed-defaults"]))
+        except ConfigError as error:
+            raise usage.UsageError("\n".join(["the configuration cannot be used:", *error.problems])) from None
+        twistd: Any = getattr(self, "parent", None)
+        if twistd is not None and "logger" in twistd and not twistd["logger"] and not twistd.get("syslog"):
+            from mgate.logs import observer_factory
+
+            log = self.configuration.log
+            twistd["logger"] = observer_factory(twistd, log.format, log.level)
+
+    def _overlay(self, tree: Tree) -> list[str]:
+        """Put the options over the other sources; returns what is wrong with them, one line each."""
+        from mgate.settings import Origin
+
+        problems: list[str] = []
+        targets: dict[str, list[str]] = {}
+        for option, values in (("--listen", self._listens), ("--target", self._targets)):
+            for value in values:
+                name, address = _named(value, tree)
+                if name is None:
+                    problems.append(f"{option} {value}: say which listener: {option} NAME={address}")
+                elif option == "--target":
+                    targets.setdefault(name, []).append(address)
+                else:
+                    tree.set(("listener", name, "listen"), address, Origin("option", option))
+        for name, addresses in targets.items():
+            tree.set(("listener", name, "target"), addresses, Origin("option", "--target"))
+        if self._handlers:
+            origin = Origin("option", "--handler")
+            tree.set(("handlers",), self._handlers, origin)
+            for name in tree.listeners:
+                tree.set(("listener", name, "handlers"), self._handlers, origin)
+        if self._folders:
+            tree.set(("plugin_dirs",), self._folders, Origin("option", "--plugin-dir"))
+        for option, key in (("log-format", "format"), ("log-level", "level")):
+            if self[option] is not None:
+                tree.set(("log", key), self[option], Origin("option", f"--{option}"))
+        for text in self._sets:
+            key, equals, raw = text.partition("=")
+            path = tuple(key.strip().split("."))
+            if not equals or not all(path):
+                problems.append(f"--set {key}: write --set KEY=VALUE")
+            else:
+                tree.set(path, _value(raw), Origin("option", f"--set {key.strip()}"))
+        if self["seed-defaults"]:
+            tree.set(("seed_defaults",), True, Origin("option", "--seed-defaults"))
+        return problems
+
+
+def _named(value: str, tree: Tree) -> tuple[str | None, str]:
+    """Split ``NAME=ADDRESS``; without a name it is the only listener, or a new one. None if there are several."""
+    found = NAMED.fullmatch(value)
+    if found is not None:
+        return found[1], found[2]
+    names = tree.listeners
+    return ("mqtt" if not names else names[0] if len(names) == 1 else None), value
+
+
+def _value(raw: str) -> Any:
+    """A value as TOML writes it; what is none is taken as a string, so that quotes can be left out in a shell."""
+    try:
+        return tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        return raw.strip()
