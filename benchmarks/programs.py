@@ -1,0 +1,53 @@
+"""Compiles load.c and sink.c into benchmarks/build/ when they are newer than what is there."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+__all__ = ["HERE", "NoCompilerError", "build_rig", "compiler"]
+
+HERE = Path(__file__).resolve().parent
+FLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra"]
+
+
+class NoCompilerError(Exception):
+    """The generator and the sink cannot be built; the text says what to do."""
+
+
+def compiler() -> list[str] | None:
+    """The command of the C compiler: ``$CC``, else cc, gcc or clang; None where there is none."""
+    asked = shlex.split(os.environ.get("CC", ""))
+    for command in [asked] if asked else [["cc"], ["gcc"], ["clang"]]:
+        if shutil.which(command[0]):
+            return command
+    return None
+
+
+def build_rig() -> Path:
+    """Compile what is not up to date.
+
+    Returns: the folder with the programs ``load`` and ``sink``.
+    Raises: NoCompilerError, also with what the compiler said when it failed.
+    """
+    folder = HERE / "build"
+    folder.mkdir(exist_ok=True)
+    for name in ("load", "sink"):
+        sources, program = [HERE / f"{name}.c", HERE / "wire.h"], folder / name
+        if program.exists() and program.stat().st_mtime >= max(source.stat().st_mtime for source in sources):
+            continue
+        command = compiler()
+        if command is None:
+            raise NoCompilerError(
+                "The load generator and the sink are written in C, and there is no C compiler here.\n"
+                "Install one (Debian: apt install gcc libc6-dev) or name it in CC, then try again."
+            )
+        fresh = folder / f"{name}.{os.getpid()}"  # two runs may build at the same time
+        done = subprocess.run([*command, *FLAGS, "-o", str(fresh), str(sources[0])], capture_output=True, text=True)
+        if done.returncode:
+            raise NoCompilerError(f"{shlex.join(command)} cannot compile {sources[0].name}:\n{done.stderr.strip()}")
+        fresh.replace(program)
+    return folder
