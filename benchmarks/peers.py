@@ -86,10 +86,11 @@ class HAProxy(Peer):
     title = "HAProxy, TCP mode"
 
     def missing(self) -> str:
-        return "" if self._program() else "HAProxy is not installed (Debian: apt install haproxy)"
+        return "" if self._program() else "there is no haproxy (Debian: apt install haproxy; or name it in HAPROXY)"
 
     def _program(self) -> str | None:
-        return shutil.which("haproxy", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+        asked = os.environ.get("HAPROXY", "haproxy")
+        return shutil.which(asked, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
 
     def start(self, folder: Path, target: int, cores: Sequence[int]) -> Running:
         port = free_port()

@@ -96,8 +96,8 @@ def introduction(rig: Rig, options: argparse.Namespace, facts: dict[str, Any]) -
     lines = [
         "# mgate benchmark: MQTT over TCP",
         "",
-        f"{facts['processor']}, {facts['cores']} cores; Linux {facts['kernel']}; Python {facts['python']}. "
-        f"Medians of {options.rounds} rounds of {options.seconds:g} s.",
+        f"{facts['processor']}, cores: {facts['cores']}; Linux {facts['kernel']}; Python {facts['python']}. "
+        f"Medians; rounds: {options.rounds}, of {options.seconds:g} s each.",
     ]
     if rig.rig_cores == rig.gateway_cores:
         lines.append("!!! There is one core only: the gateway shares it with the rig; messages/s mean little.")

@@ -63,6 +63,14 @@ class Runs(unittest.TestCase):
                 self.assertGreater(rounds[peer][0]["cpu_us"], 0)
         self.assertIn("p50_added_us", result["summary"]["qos1"]["mgate-agree"])
 
+    def test_a_peer_that_is_not_installed_is_said_loudly_and_left_out(self) -> None:
+        done = run("--peers", "direct,haproxy", "--workloads", "qos0", "--rounds", "1", "--seconds", "0.1",
+                   HAPROXY="no-such-haproxy")  # fmt: skip
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("!!! NOT MEASURED: HAProxy, TCP mode: ", done.stderr)
+        self.assertIn("no gateway", done.stdout)
+        self.assertNotIn("HAProxy, TCP mode", done.stdout)
+
     def test_a_peer_that_does_not_start_is_said_loudly(self) -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = copy_of_benchmarks(name)
