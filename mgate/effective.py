@@ -28,13 +28,12 @@ def mask(text: str) -> str:
 
 
 def rows(configuration: Configuration) -> list[tuple[str, str, str]]:
-    """Key, value as TOML writes it, and source, of every key of every table."""
+    """Key, value as TOML writes it, and source, of every key of every table; of listeners' limits, their own."""
     found = []
     for path, value in _values(configuration):
         origin = configuration.tree.origin_of_value(path)
-        if origin is DEFAULT and path[0] == "listener":  # what a listener leaves to the whole file
-            inherited = path[2:] if path[2] in ("limits", "handlers") else path
-            origin = configuration.tree.origin_of_value(inherited)
+        if origin is DEFAULT and path[0] == "listener" and path[2] == "handlers":
+            origin = configuration.tree.origin_of_value(("handlers",))  # what it leaves to the whole file
         found.append((spell(path), mask(_toml(value)), str(origin)))
     return found
 
@@ -52,7 +51,8 @@ def _values(configuration: Configuration) -> list[tuple[Path, Any]]:
         path = ("listener", name)
         names = [field.name for field in attrs.fields(Listener) if field.name != "limits"]
         found += [((*path, key), getattr(listener, key)) for key in names]
-        found += _limits((*path, "limits"), listener.limits)
+        own = configuration.tree.get((*path, "limits")) or ()
+        found += [(limit, value) for limit, value in _limits((*path, "limits"), listener.limits) if limit[-1] in own]
     return found
 
 

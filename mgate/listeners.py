@@ -20,12 +20,12 @@ from twisted.internet.endpoints import (
     UNIXClientEndpoint,
     serverFromString,
 )
-from twisted.internet.interfaces import IListeningPort, IStreamClientEndpoint
+from twisted.internet.interfaces import IListeningPort, IStreamClientEndpoint, IStreamServerEndpoint
 from twisted.python.failure import Failure
 
 from mgate.addresses import ListenAddress, TargetAddress
 from mgate.config import Listener
-from mgate.errors import GateError
+from mgate.errors import ConfigError, GateError
 from mgate.journal import Journal
 from mgate.policy import Policy
 
@@ -55,6 +55,7 @@ class StreamListener:
         self.address = address
         self._factory = factory
         self._reactor = reactor
+        self._endpoint: IStreamServerEndpoint | None = None
         self._sockets: list[socket.socket] = []
         self._ports: list[IListeningPort] = []
 
@@ -63,8 +64,10 @@ class StreamListener:
 
         Raises:
             BindError: somebody else has one, or it is not ours to take.
+            ConfigError: the endpoint string cannot be read.
         """
         if self.address.endpoint:
+            self._endpoint = self._parsed_endpoint()
             return
         try:
             self._sockets = _bound(self.address.host, self.address.port)
@@ -77,8 +80,9 @@ class StreamListener:
         Returns:
             A Deferred that fires when all is open; fails with `BindError`.
         """
-        if self.address.endpoint:
-            return self._listen_on_endpoint()
+        if self._endpoint is not None:
+            listening: Deferred[Any] = self._endpoint.listen(self._factory)
+            return listening.addCallbacks(self._ports.append, self._not_listening)
         try:
             for bound in self._sockets:
                 bound.listen(BACKLOG)
@@ -106,18 +110,20 @@ class StreamListener:
         everywhere = not self.address.host and not self.address.endpoint
         return f"{self.address} (all interfaces)" if everywhere else str(self.address)
 
-    def _listen_on_endpoint(self) -> Deferred[None]:
+    def _parsed_endpoint(self) -> IStreamServerEndpoint:
         text = self.address.endpoint
         try:
-            endpoint = serverFromString(self._reactor, text)
+            return serverFromString(self._reactor, text)  # type: ignore[no-any-return]
         except (IndexError, KeyError) as error:
             if text.startswith("systemd:"):
-                return self._failed("systemd handed over no such socket (LISTEN_FDS, LISTEN_FDNAMES)")
-            return self._failed(f"is no endpoint string: {error!r}")
+                raise self._bind_error("systemd handed over no such socket (LISTEN_FDS, LISTEN_FDNAMES)") from error
+            raise ConfigError([f"{self._key}: {text!r} is no endpoint string"]) from error
         except (TypeError, ValueError, AttributeError) as error:
-            return self._failed(f"is no endpoint string: {error}")
-        listening: Deferred[Any] = endpoint.listen(self._factory)
-        return listening.addCallbacks(self._ports.append, self._not_listening)
+            raise ConfigError([f"{self._key}: {text!r} is no endpoint string: {error}"]) from error
+
+    @property
+    def _key(self) -> str:
+        return f'listener "{self.name}".listen'
 
     def _not_listening(self, failure: Failure) -> Failure:
         cause = getattr(failure.value, "socketError", None) or failure.value

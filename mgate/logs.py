@@ -1,6 +1,6 @@
 """Log observers: one line an event, as text or as JSON, for everything that this process logs.
 
-`mgate.options` hands `observer_factory` to twistd; an embedding program may use `line_observer` itself.
+`mgate.service` gives twistd what `twistd_observer` makes; an embedding program may use `line_observer` itself.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from zope.interface import implementer
 
 from mgate.journal import Line, escape
 
-__all__ = ["FORMATS", "LEVELS", "line_observer", "observer_factory"]
+__all__ = ["FORMATS", "LEVELS", "line_observer", "twistd_observer"]
 
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warn", "error", "critical")
@@ -44,25 +44,25 @@ def line_observer(file: IO[Any], format: str = "text", level: str = "info") -> I
     return FilteringLogObserver(_LineObserver(file, _RENDERERS[format]), [predicate])
 
 
-def observer_factory(twistd: Mapping[str, Any], format: str, level: str) -> Callable[[], ILogObserver]:
-    """Make what twistd's ``--logger`` would name: it opens the log file where twistd would, and adds our lines to it.
+def twistd_observer(twistd: Mapping[str, Any], format: str, level: str) -> ILogObserver:
+    """Make the observer that writes our lines to where twistd would write its own.
 
     Args:
         twistd: the options of twistd (``logfile``, ``nodaemon``).
         format: one of `FORMATS`.
         level: one of `LEVELS`.
+
+    Raises:
+        SystemExit: a daemon should log to standard output.
+        OSError: the log file cannot be opened.
     """
-
-    def make() -> ILogObserver:
-        name = twistd.get("logfile") or ""
-        foreground = bool(twistd.get("nodaemon") or twistd.get("debug"))
-        if name == "-" and not foreground:
-            raise SystemExit("mgate: a daemon cannot log to stdout: use --logfile=FILE, or -n")
-        if foreground and name in ("", "-"):
-            return line_observer(sys.stdout, format, level)
-        return line_observer(_rotating(name or "twistd.log"), format, level)
-
-    return make
+    name = twistd.get("logfile") or ""
+    foreground = bool(twistd.get("nodaemon") or twistd.get("debug"))
+    if name == "-" and not foreground:
+        raise SystemExit("mgate: a daemon cannot log to stdout: use --logfile=FILE, or -n")
+    if foreground and name in ("", "-"):
+        return line_observer(sys.stdout, format, level)
+    return line_observer(_rotating(name or "twistd.log"), format, level)
 
 
 def _rotating(name: str) -> IO[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tomllib
 from typing import TYPE_CHECKING, Any
 
@@ -73,9 +74,13 @@ class Options(usage.Options):
 
     def opt_version(self) -> None:
         """Print the version and exit."""
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        print(f"mgate {version('mgate')}")  # noqa: T201
+        try:
+            number = version("mgate")
+        except PackageNotFoundError:
+            number = "(not installed: run from its source)"
+        sys.stdout.write(f"mgate {number}\n")
         raise SystemExit(0)
 
     def postOptions(self) -> None:
@@ -91,12 +96,6 @@ class Options(usage.Options):
             self.configuration = load(self["config"], os.environ, self._overlay, bool(self["seed-defaults"]))
         except ConfigError as error:
             raise usage.UsageError("\n".join(["the configuration cannot be used:", *error.problems])) from None
-        twistd: Any = getattr(self, "parent", None)
-        if twistd is not None and "logger" in twistd and not twistd["logger"] and not twistd.get("syslog"):
-            from mgate.logs import observer_factory
-
-            log = self.configuration.log
-            twistd["logger"] = observer_factory(twistd, log.format, log.level)
 
     def _overlay(self, tree: Tree) -> list[str]:
         """Put the options over the other sources; returns what is wrong with them, one line each."""

@@ -16,14 +16,15 @@ from typing import Any, NoReturn
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
 from mgate import systemd
 from mgate.config import Configuration
-from mgate.errors import ConfigError
+from mgate.errors import ConfigError, GateError
 from mgate.journal import Journal
 from mgate.listeners import PROTOCOLS, BindError
+from mgate.logs import twistd_observer
 from mgate.policy import Policy
 
 __all__ = ["BAD_CONFIGURATION", "CANNOT_LISTEN", "GatewayService", "load_policies", "makeService"]
@@ -48,12 +49,11 @@ def makeService(options: Any, reactor: Any = None) -> GatewayService:
     configuration: Configuration = options.configuration
     journal = Journal(lines_per_second=configuration.log.lines_per_second)
     try:
-        policies = load_policies(configuration, reactor, journal)
+        service = GatewayService(configuration, load_policies(configuration, reactor, journal), reactor, journal)
+        service.twistd = getattr(options, "parent", None)
+        service.bind()
     except ConfigError as error:
         _give_up(BAD_CONFIGURATION, error.problems)
-    service = GatewayService(configuration, policies, reactor, journal)
-    try:
-        service.bind()
     except BindError as error:
         _give_up(CANNOT_LISTEN, [error.text])
     return service
@@ -104,6 +104,8 @@ class GatewayService(Service):
         journal: Journal,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
+        self.twistd: Mapping[str, Any] | None = None
+        """The options of twistd, if it is what runs this service."""
         self._configuration = configuration
         self._policies = policies
         self._reactor = reactor
@@ -118,16 +120,27 @@ class GatewayService(Service):
             for name, listener in configuration.listeners.items()
         }
 
+    def setServiceParent(self, parent: Any) -> None:
+        """Called by twistd with the application, just before it begins to log: it shall write our lines.
+
+        ``--logger`` and ``--syslog`` win.
+        """
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+        if self.twistd is not None and "logfile" in self.twistd and not self.twistd.get("syslog"):
+            log = self._configuration.log
+            parent.setComponent(ILogObserver, twistd_observer(self.twistd, log.format, log.level))
+
     def bind(self) -> None:
         """Take every address, or none.
 
         Raises:
             BindError: one cannot be had.
+            ConfigError: one cannot be read.
         """
         try:
             for listener in self._listeners.values():
                 listener.bind()
-        except BindError:
+        except GateError:
             for listener in self._listeners.values():
                 listener.close()
             raise

@@ -39,7 +39,7 @@ def strict_converter(
     converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
     for plain in (int, float, str, bool):
         converter.register_structure_hook(plain, _exactly(plain))
-    converter.register_structure_hook_func(lambda kind: get_origin(kind) == Literal, _choice)
+    converter.register_structure_hook_func(_is_choice, _choice)
     for kind, hook in hooks.items():
         converter.register_structure_hook(kind, lambda value, _, hook=hook: hook(value))
     for table, check in tables.items():
@@ -109,6 +109,10 @@ def _exactly(kind: type) -> Callable[[Any, Any], Any]:
         return value
 
     return structure
+
+
+def _is_choice(kind: Any) -> bool:
+    return get_origin(kind) is Literal
 
 
 def _choice(value: Any, kind: Any) -> Any:
