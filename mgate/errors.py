@@ -70,6 +70,8 @@ class Denied(GateError):
         self.kind = Kind(kind)
         self.handler = ""
         """The name of the handler that refused; filled in by the policy."""
+        self.hook = ""
+        """The hook that it refused in; filled in by the policy."""
 
     @property
     def reason(self) -> str:  # type: ignore[override]

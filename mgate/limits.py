@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Limits"]
+__all__ = ["DEFAULT", "Limits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,6 @@ class Limits:
     """To connect to one address of the target."""
     drain_timeout: float = 30.0
     """For held packets and written bytes to leave after one side ended."""
-    keep_alive: int = 60
-    """Seconds; what a device that asks for none (0) is held to at the TCP level only."""
     max_connect_size: int = 128 * 1024
     max_packet_size: int = 1024 * 1024
     max_clientid_len: int = 1024
@@ -39,3 +37,6 @@ class Limits:
     """Unsent bytes at which the other side is no longer read."""
     write_buffer_low: int = 64 * 1024
     """Unsent bytes at which it is read again."""
+
+
+DEFAULT = Limits()

@@ -41,6 +41,8 @@ class Outcome:
     """A handler is still thinking; nothing behind this moves in this direction."""
     close: GateError | None = None
     """End the link after `forward` and `reply` are written."""
+    release: bool = False
+    """The other direction was held until now: the link asks for it with `answer` once this is written."""
 
 
 class Relay(Protocol):

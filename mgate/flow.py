@@ -1,0 +1,134 @@
+"""One side of a link: a transport that is read only while nothing speaks against it, and whose unsent bytes are bounded.
+
+As a push producer registered with its own transport, a `Side` learns when that transport is full and when it is empty
+again; it then shuts or opens the reading of its peer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import IPushProducer, ITCPTransport
+from zope.interface import implementer
+
+__all__ = ["CROWDED", "FULL", "STOPPING", "Side"]
+
+FULL = 1
+"""The far side does not take what was read."""
+CROWDED = 2
+"""The relay holds too much behind a question."""
+STOPPING = 4
+"""The gateway is shutting down."""
+
+TWISTED_BUFFER = 64 * 1024
+"""Unsent bytes above which Twisted asks a producer to pause (`FileDescriptor.bufferSize`)."""
+
+TCP_KEEP_ALIVE = ((4, 60), (5, 10), (6, 3))
+"""TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT of Linux: a peer that vanished is noticed within 90 s."""
+
+
+@implementer(IPushProducer)
+class Side:
+    """The device's or the target's end of a link.
+
+    Args:
+        high: unsent bytes at which the peer is not read any more; it is read again once all is sent.
+
+    Attributes:
+        transport: None before it is connected and after it was lost.
+        peer: the other side.
+    """
+
+    __slots__ = ("_excess", "_full", "_high", "_reasons", "peer", "transport")
+
+    def __init__(self, high: int) -> None:
+        self.transport: Any = None
+        self.peer: Side | None = None
+        self._high = high - TWISTED_BUFFER
+        self._reasons = 0
+        self._full = False
+        self._excess = 0
+
+    def attach(self, transport: Any) -> None:
+        """The transport is connected."""
+        self.transport = transport
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+            transport.setTcpKeepAlive(True)
+            handle = transport.getHandle()
+            for option, value in TCP_KEEP_ALIVE:
+                handle.setsockopt(6, option, value)
+        transport.registerProducer(self, True)
+        if self._reasons:
+            transport.pauseProducing()
+
+    def detach(self) -> None:
+        """The transport is gone; what is written from now on is dropped."""
+        self.transport = None
+        if self.peer is not None:
+            self.peer.open(FULL)
+
+    @property
+    def reading(self) -> bool:
+        """Is anything that the other end sends being read?"""
+        return not self._reasons
+
+    def shut(self, reason: int) -> None:
+        """Stop reading because of `reason`."""
+        if not self._reasons and self.transport is not None:
+            self.transport.pauseProducing()
+        self._reasons |= reason
+
+    def open(self, reason: int) -> None:
+        """`reason` has gone; reading goes on once the last one has."""
+        if self._reasons & reason:
+            self._reasons &= ~reason
+            if not self._reasons and self.transport is not None:
+                self.transport.resumeProducing()
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, and have the peer wait if too many are unsent."""
+        if self.transport is None:
+            return
+        self.transport.write(data)
+        if self._full:
+            self._excess += len(data)
+            if self._excess > self._high and self.peer is not None:
+                self.peer.shut(FULL)
+
+    def finish(self) -> None:
+        """Send what is unsent, then say that nothing more comes, and still read: closing with unread bytes would
+        reset the connection, and the last packet might be lost with it."""
+        if self.transport is not None:
+            self.transport.unregisterProducer()
+            self._reasons = 0
+            self.transport.resumeProducing()
+            if ITCPTransport.providedBy(self.transport):
+                self.transport.loseWriteConnection()
+            else:
+                self.transport.loseConnection()
+
+    def close(self) -> None:
+        """Send what is unsent, then close."""
+        if self.transport is not None:
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self.transport is not None:
+            self.transport.abortConnection()
+
+    # IPushProducer: what this side's own transport says of its unsent bytes.
+
+    def pauseProducing(self) -> None:
+        self._full = True
+        self._excess = 0
+
+    def resumeProducing(self) -> None:
+        self._full = False
+        if self.peer is not None:
+            self.peer.open(FULL)
+
+    def stopProducing(self) -> None:
+        """The transport was lost; its protocol tells the link."""

@@ -1,0 +1,306 @@
+"""A link joins the two sides of one connection: it pumps bytes through the relay, dials, asks, drains and closes.
+
+Rules:
+
+1. One write for each chunk and side.
+2. The target is dialled when the relay has something for it, and not before.
+3. When one side ends, what the other side is still owed goes out first: held packets, then unsent bytes, then the end.
+4. Every wait has an end: a handler, a dial, and the draining of a side that does not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+
+from mgate.counters import Counters
+from mgate.errors import GateError, TargetLost, TimedOut
+from mgate.flow import CROWDED, STOPPING, Side
+from mgate.limits import Limits
+from mgate.outcome import Direction, Outcome, Question
+
+__all__ = ["LINK_STATES", "Link", "LinkRelay"]
+
+UPLINK, DOWNLINK = Direction.UPLINK, Direction.DOWNLINK
+
+LINGER = 2.0
+"""Seconds that a device is given to close after it was told the last thing."""
+
+LINK_STATES = {
+    "accepted": {"dial": "dialling", "end": "draining", "lost": "closed"},
+    "dialling": {"join": "relaying", "end": "draining", "lost": "closed"},
+    "relaying": {"end": "draining", "lost": "closed"},
+    "draining": {"lost": "closed"},
+    "closed": {},
+}
+"""What happens next, by state and event. ``lost`` is when the last side is gone."""
+
+
+class LinkRelay(Protocol):
+    """What a link needs of a relay, beside `mgate.outcome.Relay`."""
+
+    def receive(self, direction: Direction, data: bytes) -> Outcome: ...
+    def answer(self, direction: Direction, answer: object) -> Outcome: ...
+    def crowded(self, direction: Direction) -> bool: ...
+    def pending(self, direction: Direction) -> bool: ...
+    def fail(self, error: GateError) -> bytes: ...
+    def closed(self, reason: str) -> None: ...
+
+
+class Link:
+    """Both sides of one connection. The device's protocol makes it at accept.
+
+    Args:
+        relay: the sans-IO core.
+        targets: the addresses of the target, tried in turn.
+        join: makes the protocol of the target side, given this link.
+        limits: times and sizes.
+        counters: those of the listener.
+        clock: IReactorTime.
+        opened: called when the target has accepted the connection.
+        closed: called once, with a reason word, when both sides are gone.
+    """
+
+    __slots__ = (
+        "_attempt", "_clock", "_closed", "_counters", "_deadline", "_join", "_limits", "_opened", "_pending", "_reason",
+        "_relay", "_targets", "_timers", "device", "state", "target",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        relay: LinkRelay,
+        targets: Sequence[IStreamClientEndpoint],
+        join: Callable[[Link], Any],
+        limits: Limits,
+        counters: Counters,
+        clock: Any,
+        opened: Callable[[], None],
+        closed: Callable[[str], None],
+    ) -> None:
+        self._relay = relay
+        self._targets = targets
+        self._join = join
+        self._limits = limits
+        self._counters = counters
+        self._clock = clock
+        self._opened = opened
+        self._closed = closed
+        self._reason = ""
+        self._pending: list[bytes] | None = None
+        self._attempt: Any = None
+        self._deadline: Any = None
+        self._timers: dict[Direction, Any] | None = None
+        self.state = "accepted"
+        self.device = Side(limits.write_buffer_high)
+        self.target = Side(limits.write_buffer_high)
+        self.device.peer = self.target
+        self.target.peer = self.device
+
+    # Bytes.
+
+    def pump(self, direction: Direction, data: bytes) -> None:
+        """A side has read a chunk."""
+        self._apply(direction, self._relay.receive(direction, data))
+
+    def _apply(self, direction: Direction, outcome: Outcome) -> None:
+        """Do what an outcome says."""
+        if direction is UPLINK:
+            self._counters.bytes_uplink += len(outcome.forward)
+            near, far = self.device, self.target
+        else:
+            self._counters.bytes_downlink += len(outcome.forward)
+            near, far = self.target, self.device
+        if outcome.forward:
+            if far.transport is None and far is self.target:
+                self._queue(outcome.forward)
+            else:
+                far.write(outcome.forward)
+        if outcome.reply:
+            near.write(outcome.reply)
+        if outcome.close is not None:
+            self.end(outcome.close)
+            return
+        if outcome.question is not None:
+            self._ask(direction, outcome.question)
+        if self._relay.crowded(direction):
+            near.shut(CROWDED)
+        elif not near.reading:
+            near.open(CROWDED)
+        if direction is DOWNLINK and not self.device.reading and not self._relay.crowded(UPLINK):
+            self.device.open(CROWDED)
+        if outcome.release:
+            self._opened()
+            self._apply(UPLINK, self._relay.answer(UPLINK, None))
+        elif near.transport is None and not self._relay.pending(direction):
+            self._drained(direction)
+
+    def _ask(self, direction: Direction, question: Question) -> None:
+        """Wait for a handler, but not for ever."""
+        timer = self._clock.callLater(self._limits.handler_timeout, self._late, direction, question)
+        if self._timers is None:
+            self._timers = {}
+        self._timers[direction] = timer
+
+        def answered(answer: object) -> None:
+            if self._timers is not None and self._timers.pop(direction, None) is not None and timer.active():
+                timer.cancel()
+            if self.state != "closed":
+                self._apply(direction, self._relay.answer(direction, answer))
+
+        question.listen(answered)
+
+    def _late(self, direction: Direction, question: Question) -> None:
+        question.cancel()
+        if self._timers is not None:
+            self._timers.pop(direction, None)
+        self._apply(direction, self._relay.answer(direction, TimedOut("no answer in time", "handler_timeout")))
+
+    # The target.
+
+    def _queue(self, data: bytes) -> None:
+        """Keep bytes until the target is there; the first ones have it dialled."""
+        if self._pending is not None:
+            self._pending.append(data)
+        elif self.state == "accepted":
+            self._pending = [data]
+            self._enter("dial")
+            self._dial(0)
+
+    def _dial(self, index: int) -> None:
+        """Try the addresses in turn."""
+        self._counters.target_dials += 1
+        factory = Factory.forProtocol(lambda: self._join(self))
+        self._attempt = self._targets[index].connect(factory)
+        self._attempt.addTimeout(self._limits.dial_timeout, self._clock)
+        self._attempt.addCallbacks(lambda protocol: None, self._missed, errbackArgs=(index,))
+
+    def _missed(self, failure: Any, index: int) -> None:
+        """One address did not answer."""
+        self._counters.target_failures += 1
+        if self.state != "dialling":
+            return
+        if index + 1 < len(self._targets):
+            self._dial(index + 1)
+        elif failure.check(ConnectError, DNSLookupError, OSError) and not failure.check(TimeoutError):
+            self.fail(TargetLost("the target can not be reached", "target_down"))
+        else:
+            self.fail(TargetLost("the target does not answer", "target_slow"))
+
+    def joined(self, transport: Any) -> None:
+        """The target is connected; its protocol calls this."""
+        self._attempt = None
+        if self.state != "dialling":
+            transport.abortConnection()
+            return
+        self._enter("join")
+        self.target.attach(transport)
+        pending, self._pending = self._pending, None
+        if pending:
+            self.target.write(b"".join(pending))
+
+    # The end.
+
+    def device_lost(self) -> None:
+        """The device is gone. Held packets still go out; then the target is closed."""
+        self.device.detach()
+        self._note("device_lost")
+        if self.target.transport is None and self.state != "dialling":
+            self._finished()
+        elif not self._relay.pending(UPLINK):
+            self._drained(UPLINK)
+        else:
+            self._bound(self._limits.drain_timeout)
+
+    def target_lost(self) -> None:
+        """The target is gone. Held packets are still delivered; then the device is closed."""
+        self.target.detach()
+        self._note("target_lost")
+        if self.device.transport is None:
+            self._finished()
+        elif not self._relay.pending(DOWNLINK):
+            self._drained(DOWNLINK)
+        else:
+            self._bound(self._limits.drain_timeout)
+
+    def _drained(self, direction: Direction) -> None:
+        """Nothing is held any more of a side that is gone: the other side ends too."""
+        if self.state == "draining":
+            return
+        if direction is DOWNLINK:
+            self.fail(TargetLost("the target closed the connection"))
+            return
+        self._enter("end")
+        if self._attempt is not None:
+            self._attempt.cancel()
+            self._attempt = None
+        if self.target.transport is None:
+            self._finished()
+            return
+        self.target.close()
+        self._bound(self._limits.drain_timeout)
+
+    def fail(self, error: GateError) -> None:
+        """The gateway gives up: the device is told, and both sides end. Called for what no packet caused."""
+        if self.state in ("draining", "closed"):
+            return
+        self.device.write(self._relay.fail(error))
+        self.end(error)
+
+    def end(self, error: GateError) -> None:
+        """Both sides end; what was written goes out. The target gets no DISCONNECT, so that a will is published."""
+        if self.state in ("draining", "closed"):
+            return
+        self._enter("end")
+        self._note(error.reason)
+        if self._attempt is not None:
+            self._attempt.cancel()
+            self._attempt = None
+        self.target.close()
+        self.device.finish()
+        if self.device.transport is None and self.target.transport is None:
+            self._finished()
+        else:
+            self._bound(LINGER if self.target.transport is None else self._limits.drain_timeout)
+
+    def stop(self, error: GateError) -> None:
+        """The gateway shuts down: nothing more is read of the device, and once nothing is held the link ends."""
+        self.device.shut(STOPPING)
+        if not self._relay.pending(UPLINK):
+            self.fail(error)
+
+    def _note(self, reason: str) -> None:
+        """The first reason is the one that is told."""
+        self._reason = self._reason or reason
+
+    def _bound(self, seconds: float) -> None:
+        """Whatever is left after `seconds` is cut off."""
+        if self._deadline is None:
+            self._deadline = self._clock.callLater(seconds, self._expired)
+
+    def _expired(self) -> None:
+        self._deadline = None
+        self.device.abort()
+        self.target.abort()
+        if self.device.transport is None and self.target.transport is None:
+            self._finished()
+
+    def _enter(self, event: str) -> None:
+        self.state = LINK_STATES[self.state][event]
+
+    def _finished(self) -> None:
+        """Both sides are gone."""
+        if self.state == "closed":
+            return
+        self._enter("lost")
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        for timer in (self._timers or {}).values():
+            timer.cancel()
+        self._timers = None
+        self._relay.closed(self._reason)
+        self._closed(self._reason)

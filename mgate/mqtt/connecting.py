@@ -1,0 +1,294 @@
+"""From the first byte to CONNACK, and the packets that belong to the connection: CONNECT, CONNACK, AUTH, DISCONNECT.
+
+Rules:
+
+1. The first packet of a device is CONNECT, and there is only one [MQTT-3.1.0-1] [MQTT-3.1.0-2].
+2. Nothing reaches the target before `auth_connect`, and `auth_publish` for the will, have agreed.
+3. What a device sends behind its CONNECT waits for CONNACK, so that no message is judged before the connection is
+   accepted and its identity is final. Only enhanced authentication (MQTT 5.0 section 4.12) speaks earlier.
+4. The first packet of a target is CONNACK, or AUTH if the device named an authentication method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from mgate.errors import Denied, Kind, Malformed
+from mgate.mqtt import refusal, report
+from mgate.mqtt.aliases import Aliases
+from mgate.mqtt.decode import decode, decode_connect
+from mgate.mqtt.framing import split
+from mgate.mqtt.lane import Lane
+from mgate.mqtt.packets import Auth, Connack, Connect, Disconnect, PacketType, Publish, Will
+from mgate.mqtt.properties import Properties, PropertyId
+from mgate.mqtt.text import check_topic_name
+from mgate.mqtt.topics import controls_target
+from mgate.outcome import Direction
+from mgate.session import Message
+
+if TYPE_CHECKING:
+    from mgate.mqtt.relay import MqttRelay
+
+__all__ = ["ASKING", "CLOSED", "CONNECTING", "NEW", "NO_TERMS", "OPEN", "Terms", "farewell", "judge_auth", "judge_connack", "judge_connect",
+           "judge_disconnect", "opening"]  # fmt: skip
+
+NEW = "new"
+"""No whole CONNECT yet."""
+ASKING = "asking"
+"""A handler thinks about the CONNECT."""
+CONNECTING = "connecting"
+"""CONNECT was forwarded, CONNACK is awaited."""
+OPEN = "open"
+CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What CONNECT and CONNACK of version 5 agreed on.
+
+    Attributes:
+        auth_method: the Authentication Method, or None.
+        explains: may acknowledgements carry a Reason String?
+        expires: does the session outlive the connection?
+        assigned: did a handler choose the client identifier?
+        device_maximum, target_maximum: the largest packet that each takes, in bytes; 0 if it did not say.
+    """
+
+    auth_method: str | None = None
+    explains: bool = True
+    expires: bool = False
+    assigned: bool = False
+    device_maximum: int = 0
+    target_maximum: int = 0
+
+
+NO_TERMS = Terms()
+
+
+def opening(relay: MqttRelay, lane: Lane, data: bytes) -> bytes:
+    """Take packets one at a time until the connection is open.
+
+    Returns: the bytes behind the packet that opened it, or b"".
+    Raises: Malformed.
+    """
+    while data and relay.state != OPEN and not lane.blocked:
+        if relay.state == NEW:
+            _check_start(data)
+        limit = relay.limits.max_connect_size if relay.state == NEW else relay.limits.max_packet_size
+        spans, end, need, error = split(data, limit)
+        if not spans:
+            if error is not None:
+                raise error
+            lane.keep(data, need)
+            return b""
+        span = spans[0]
+        relay.heard = True
+        if relay.state == NEW:
+            packet: Any = _hello(relay, data, span)
+            relay.state = ASKING
+        else:
+            packet = decode(relay.version, lane.direction, span[0], data, span[2], span[3])
+            _check_early(relay, lane, packet.type)
+        data, whole = data[span[3] :], data[span[1] : span[3]]
+        lane.counts[packet.type] += 1
+        relay.run(lane, relay.journey(lane, packet, whole))
+    if lane.blocked:
+        lane.hold(data)
+        return b""
+    return data
+
+
+def _check_start(data: bytes) -> None:
+    """Close at the first byte of TLS, HTTP and everything else that is not CONNECT."""
+    if data[0] != PacketType.CONNECT << 4:
+        raise Malformed("the first packet is not CONNECT", 0x82)
+
+
+def _hello(relay: MqttRelay, data: bytes, span: tuple[int, int, int, int]) -> Connect:
+    """Decode CONNECT, and hold it against the limits."""
+    packet = decode_connect(data, span[2], span[3])
+    relay.version = packet.version
+    if packet.version not in relay.choices.versions:
+        raise Malformed("the protocol level is not served here", 0x84, packet.version)
+    if len(packet.client_id.encode()) > relay.limits.max_clientid_len:
+        raise Malformed("the client identifier is longer than allowed", 0x85, packet.version)
+    relay.check_user_properties(packet.properties)
+    relay.check_user_properties(packet.will.properties if packet.will else None)
+    if packet.will is not None:
+        relay.topics.check_levels(packet.will.topic)
+    return packet
+
+
+def _check_early(relay: MqttRelay, lane: Lane, kind: PacketType) -> None:
+    """What may pass before CONNACK."""
+    if lane.direction is Direction.DOWNLINK:
+        allowed = kind is PacketType.CONNACK or (kind is PacketType.AUTH and relay.terms.auth_method is not None)
+    else:
+        allowed = kind in (PacketType.AUTH, PacketType.DISCONNECT)
+    if not allowed:
+        raise Malformed("the packet may not come before CONNACK", 0x82)
+
+
+def judge_connect(
+    relay: MqttRelay, lane: Lane, packet: Connect, decision: Any = None
+) -> Generator[Any, Any, Connect | None]:
+    """Fill the session, ask about it and about the will, and return the CONNECT as the handlers left it."""
+    if relay.state != ASKING:
+        raise Malformed("a second CONNECT", 0x82)
+    session = relay.session
+    session.version = packet.version
+    session.id, session.username, session.password = packet.client_id, packet.username, packet.password
+    session.clean_start, session.keep_alive = packet.clean_start, packet.keep_alive
+    session.properties = packet.properties
+    will = packet.will
+    before = None
+    if will is not None:
+        before = Message(will.topic, will.payload, will.qos, will.retain, will.properties)
+        session.will = replace(before)
+    hook = relay.policy.auth_connect
+    if hook is not None:
+        yield from relay.decided(hook, hook.ask(session))
+    yield from _judge_will(relay)
+    edited = packet
+    if (packet.client_id, packet.username, packet.password) != (session.id, session.username, session.password):
+        edited = replace(edited, client_id=session.id, username=session.username, password=session.password)
+    if session.will != before:
+        edited = replace(edited, will=_will(session.will, packet.version))
+    if edited is not packet:
+        try:
+            relay.encode(edited)
+        except ValueError as error:
+            raise relay.fault(hook, error) from error
+    _accept(relay, lane, edited, assigned=bool(session.id) and not packet.client_id)
+    return edited
+
+
+def _judge_will(relay: MqttRelay) -> Generator[Any, Any, None]:
+    """A will is a message that the target publishes later: it is judged now, as a PUBLISH."""
+    will, hook = relay.session.will, relay.policy.auth_publish
+    if will is None:
+        return
+    try:
+        edit = None
+        if hook is not None:
+            properties = will.properties if relay.version == 5 else None
+            relay.judged = Publish(
+                will.topic or "", will.payload or b"", will.qos or 0, bool(will.retain), properties=properties
+            )
+            edit = yield from relay.decided(hook, hook.ask(relay.session, will.topic, will.payload))
+        if edit is None and controls_target(will.topic or ""):
+            raise Denied(Kind.NOT_AUTHORISED, "the topic of the will controls the target")
+    except Denied as denied:
+        if relay.choices.denied_will != "strip":
+            raise
+        report.denied(relay, denied)
+        relay.session.will = None
+    else:
+        if edit is not None:
+            relay.session.will = Message(
+                *(
+                    getattr(will if getattr(edit, name) is None else edit, name)
+                    for name in ("topic", "payload", "qos", "retain", "properties")
+                )
+            )
+
+
+def _will(message: Message | None, version: int) -> Will | None:
+    if message is None:
+        return None
+    properties = (message.properties or Properties()) if version == 5 else None
+    return Will(message.topic or "", message.payload or b"", message.qos or 0, bool(message.retain), properties)
+
+
+def _accept(relay: MqttRelay, lane: Lane, packet: Connect, assigned: bool) -> None:
+    """Note what the CONNECT promises for the rest of the connection."""
+    if packet.will is not None:
+        check_topic_name(packet.will.topic)
+    properties = packet.properties or Properties()
+    method = properties.get(PropertyId.AUTHENTICATION_METHOD)
+    if packet.version == 5:
+        relay.terms = Terms(
+            method,
+            properties.get(PropertyId.REQUEST_PROBLEM_INFORMATION, 1) != 0,
+            properties.get(PropertyId.SESSION_EXPIRY_INTERVAL, 0) != 0,
+            assigned,
+            properties.get(PropertyId.MAXIMUM_PACKET_SIZE, 0),
+        )
+    maximum = properties.get(PropertyId.TOPIC_ALIAS_MAXIMUM, 0)
+    if maximum:
+        relay.down.aliases = Aliases(maximum)
+    relay.keep_alive = packet.keep_alive
+    relay.state = CONNECTING
+    lane.blocked = method is None
+
+
+def judge_connack(
+    relay: MqttRelay, lane: Lane, packet: Connack, decision: Any = None
+) -> Generator[Any, Any, Connack | None]:
+    """The target has decided. If it agreed, both directions are open, and the handlers are told."""
+    if relay.state != CONNECTING:
+        raise Malformed("a second CONNACK", 0x82)
+    if packet.reason_code != 0:
+        relay.refused_by_target()
+        return packet
+    session = relay.session
+    properties = packet.properties or Properties()
+    if PropertyId.MAXIMUM_PACKET_SIZE in dict(properties):
+        relay.terms = replace(relay.terms, target_maximum=properties.get(PropertyId.MAXIMUM_PACKET_SIZE))
+    relay.keep_alive = properties.get(PropertyId.SERVER_KEEP_ALIVE, relay.keep_alive)
+    session.keep_alive = relay.keep_alive
+    maximum = properties.get(PropertyId.TOPIC_ALIAS_MAXIMUM, 0)
+    if maximum:
+        relay.up.aliases = Aliases(maximum)
+    given = properties.get(PropertyId.ASSIGNED_CLIENT_IDENTIFIER)
+    if given is not None:
+        session.id = given
+    elif relay.terms.assigned:
+        # The device sent no identifier and a handler chose one: it must learn it [MQTT-3.2.2-16].
+        properties = Properties(properties)
+        properties.set(PropertyId.ASSIGNED_CLIENT_IDENTIFIER, session.id)
+        packet = replace(packet, properties=properties)
+    relay.opened()
+    return packet
+    yield
+
+
+def judge_auth(relay: MqttRelay, lane: Lane, packet: Auth, decision: Any = None) -> Generator[Any, Any, Auth | None]:
+    """Enhanced authentication passes through, if the CONNECT began it and the method stays [MQTT-4.12.0-5]."""
+    method = (packet.properties or Properties()).get(PropertyId.AUTHENTICATION_METHOD)
+    if relay.terms.auth_method is None or (method is not None and method != relay.terms.auth_method):
+        raise Malformed("AUTH with another method than CONNECT", 0x82)
+    return packet
+    yield
+
+
+def judge_disconnect(
+    relay: MqttRelay, lane: Lane, packet: Disconnect, decision: Any = None
+) -> Generator[Any, Any, Disconnect | None]:
+    """DISCONNECT: what follows it in this direction is dropped [MQTT-3.14.4-2]."""
+    if lane.direction is Direction.DOWNLINK:
+        lane.ended = True
+        return packet
+    properties = packet.properties or Properties()
+    if properties.get(PropertyId.SESSION_EXPIRY_INTERVAL, 0) and not relay.terms.expires:
+        raise Malformed("DISCONNECT raises a session expiry of zero", 0x82)
+    relay.said_goodbye = True
+    lane.ended = lane.blocked = True
+    return packet
+    yield
+
+
+def farewell(relay: MqttRelay, error: Any) -> bytes:
+    """What a device is told when the gateway ends its connection because of `error`."""
+    if relay.state == NEW:
+        version = getattr(error, "version", 0) or relay.version
+        return refusal.connack(version, error) if version else b""
+    if relay.state in (ASKING, CONNECTING):
+        return refusal.connack(relay.version, error)
+    if relay.up.ended or relay.down.ended:
+        return b""
+    return refusal.disconnect(relay.version, error)
+
+

@@ -1,0 +1,110 @@
+"""One direction of an MQTT relay: what is unfinished, what is held, and which exchanges are open in it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from mgate.mqtt.aliases import Aliases
+from mgate.outcome import Direction, Question
+from mgate.policy import Hook, Notice
+
+__all__ = ["Journey", "Lane", "note"]
+
+Journey = Generator[Question, Any, None]
+"""The way of one packet that is not plain: it yields a Question where a handler thinks, and is sent the answer."""
+
+LARGE = 8192
+"""Bytes still missing, from which on an unfinished packet is completed by itself and not with all that follows it."""
+
+
+class Lane:
+    """State of one direction. Sets are of packet identifiers, and made only when there is one to keep.
+
+    Attributes:
+        hook, notice: who judges a PUBLISH of this direction, and who is told of it.
+        out: bytes for the far side, in order. reply: bytes back to the near side.
+        journey, question: the packet whose handler is thinking.
+        blocked: nothing moves in this direction until the relay is asked with `answer`.
+        held: bytes that came meanwhile, not looked at yet.
+        ended: the near side said DISCONNECT, or the connection is over: what still comes is dropped.
+        counts: packets by type. ping: the only first byte that a ping of this direction has.
+        swallowed: QoS 2 messages that went nowhere; the gateway finishes their exchange with the near side.
+        open: QoS 2 messages that were forwarded and not yet released.
+        lowered: QoS 2 messages that were forwarded with QoS 1.
+    """
+
+    __slots__ = (
+        "_have", "_need", "_parts", "aliases", "blocked", "counts", "direction", "ended", "held", "hook", "journey",
+        "lowered", "notice", "open", "out", "ping", "question", "reply", "swallowed",
+    )  # fmt: skip
+
+    def __init__(
+        self, direction: Direction, hook: Hook | None, notice: Notice | None, counts: list[int]
+    ) -> None:
+        self.direction = direction
+        self.ping = 0xC0 if direction is Direction.UPLINK else 0xD0
+        self.counts = counts
+        self.hook = hook
+        self.notice = notice
+        self.out: list[bytes] = []
+        self.reply: list[bytes] = []
+        self.journey: Journey | None = None
+        self.question: Question | None = None
+        self.blocked = False
+        self.ended = False
+        self.held = b""
+        self.swallowed: set[int] | None = None
+        self.open: set[int] | None = None
+        self.lowered: set[int] | None = None
+        self.aliases: Aliases | None = None
+        self._parts: list[bytes | memoryview] = []
+        self._have = 0
+        self._need = 0
+
+    @property
+    def unfinished(self) -> bool:
+        """Has a packet begun that is not whole yet?"""
+        return self._have > 0
+
+    def hold(self, data: bytes) -> None:
+        """Bytes came while nothing moves."""
+        if not self.ended:
+            self.held += data
+
+    def keep(self, rest: bytes | memoryview, need: int) -> None:
+        """Remember the beginning of a packet, and that looking again pays from `need` bytes on."""
+        self._parts.append(rest)
+        self._have = len(rest)
+        self._need = need
+
+    def take(self, data: bytes) -> tuple[bytes, bytes]:
+        """Put a new chunk behind the unfinished packet.
+
+        Nothing is joined before there is enough: joining on each read would be quadratic. A large packet is completed
+        alone, so that what follows it is not copied twice.
+
+        Returns:
+            (bytes to split now, bytes to split after those). Both are empty while the packet is unfinished.
+        """
+        missing = self._need - self._have
+        if len(data) < missing:
+            self._parts.append(data)
+            self._have += len(data)
+            return b"", b""
+        parts, self._parts, self._have = self._parts, [], 0
+        if missing < LARGE or len(data) == missing:
+            parts.append(data)
+            return b"".join(parts), b""
+        parts.append(memoryview(data)[:missing])
+        return b"".join(parts), data[missing:]
+
+
+def note(identifiers: set[int] | None, packet_id: int) -> set[int]:
+    """Add to a set that is made at first use."""
+    if identifiers is None:
+        return {packet_id}
+    identifiers.add(packet_id)
+    return identifiers
+
+

@@ -1,0 +1,128 @@
+"""The one place that renders a refusal in MQTT: reason codes and return codes for each kind, and the packets.
+
+MQTT 3.x has no way to refuse a PUBLISH: it is acknowledged and goes nowhere, or the connection ends
+[MQTT-3.3.5-2]. MQTT 3.1 has no way to refuse a SUBSCRIBE either.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mgate.errors import Denied, GateError, Kind, Malformed, TargetLost, TimedOut
+from mgate.mqtt.encode import encode
+from mgate.mqtt.packets import Connack, Disconnect, Puback, Pubcomp, Pubrec, Suback
+from mgate.mqtt.properties import Properties, PropertyId
+
+__all__ = ["CODES", "Codes", "acknowledged", "connack", "disconnect", "completed", "refused", "suback", "suback_code"]
+
+
+class Codes(NamedTuple):
+    """The codes of one kind: CONNACK of 3.x and 5, then SUBACK, PUBACK/PUBREC and DISCONNECT of 5."""
+
+    connack3: int
+    connack5: int
+    suback: int
+    puback: int
+    disconnect: int
+
+
+CODES = {
+    Kind.BAD_CREDENTIALS: Codes(4, 0x86, 0x87, 0x87, 0x87),
+    Kind.NOT_AUTHORISED: Codes(5, 0x87, 0x87, 0x87, 0x87),
+    Kind.BAD_CLIENT_ID: Codes(2, 0x85, 0x87, 0x87, 0x87),
+    Kind.BANNED: Codes(5, 0x8A, 0x87, 0x87, 0x98),
+    Kind.BAD_TOPIC: Codes(5, 0x90, 0x8F, 0x90, 0x90),
+    Kind.QUOTA: Codes(3, 0x97, 0x97, 0x97, 0x97),
+    Kind.RATE: Codes(3, 0x9F, 0x97, 0x97, 0x96),
+    Kind.BAD_PAYLOAD: Codes(5, 0x99, 0x80, 0x99, 0x99),
+    Kind.TOO_LARGE: Codes(5, 0x95, 0x97, 0x97, 0x95),
+    Kind.TARGET_DOWN: Codes(3, 0x88, 0x80, 0x80, 0x8B),
+    Kind.TARGET_SLOW: Codes(3, 0x88, 0x80, 0x80, 0x80),
+    Kind.INTERNAL_FAULT: Codes(3, 0x80, 0x80, 0x80, 0x80),
+    Kind.HANDLER_FAULT: Codes(5, 0x83, 0x83, 0x83, 0x83),
+}
+
+SUBACK_FAILURE = 0x80
+"""The only refusal that SUBACK has below version 5 [MQTT-3.9.3-2]."""
+
+
+def connack(version: int, error: GateError) -> bytes:
+    """The CONNACK that refuses a CONNECT, or nothing where MQTT 3.x has no code for the mistake and just closes."""
+    if isinstance(error, Denied):
+        codes = CODES[error.kind]
+    elif isinstance(error, TargetLost):
+        codes = CODES[Kind.TARGET_DOWN]
+    elif isinstance(error, Malformed):
+        if version < 5:
+            return _connack3_of(error)
+        return encode(5, Connack(error.code, properties=_reason(error)))
+    else:
+        return b""
+    if version < 5:
+        return encode(version, Connack(codes.connack3))
+    return encode(5, Connack(codes.connack5, properties=_reason(error)))
+
+
+def _connack3_of(error: Malformed) -> bytes:
+    """Of broken CONNECTs only a bad level and a bad client identifier have a return code (3.1.1 table 3.1)."""
+    if error.code == 0x84:
+        return encode(4, Connack(1))
+    if error.code == 0x85:
+        return encode(4, Connack(2))
+    return b""
+
+
+def disconnect(version: int, error: GateError) -> bytes:
+    """The DISCONNECT that ends a connection with version 5; nothing below, where a target may not send one."""
+    if version < 5:
+        return b""
+    if isinstance(error, Denied):
+        code = CODES[error.kind].disconnect
+    elif isinstance(error, Malformed):
+        code = error.code
+    elif isinstance(error, TargetLost):
+        code = 0x83 if error.reason == "upstream_malformed" else 0x8B
+    elif isinstance(error, TimedOut):
+        code = 0x8D if error.reason == "keep_alive" else 0x80
+    else:
+        code = 0x80
+    return encode(5, Disconnect(code, _reason(error)))
+
+
+def refused(version: int, qos: int, packet_id: int, denied: Denied, explain: bool) -> bytes:
+    """The answer to a refused PUBLISH: a reason code with version 5, below it the same as if it had been taken.
+
+    Args:
+        explain: may the acknowledgement carry a Reason String? (Request Problem Information, 3.1.2.11.7)
+    """
+    if version < 5:
+        return acknowledged(version, qos, packet_id)
+    make = Puback if qos == 1 else Pubrec
+    reason = _reason(denied) if explain else None
+    return encode(5, make(packet_id, CODES[denied.kind].puback, reason)) if qos else b""
+
+
+def acknowledged(version: int, qos: int, packet_id: int) -> bytes:
+    """The first answer to a PUBLISH that went nowhere, as if it had been taken; nothing at QoS 0."""
+    return encode(version, (Puback if qos == 1 else Pubrec)(packet_id)) if qos else b""
+
+
+def completed(version: int, packet_id: int) -> bytes:
+    """The PUBCOMP that ends a QoS 2 exchange."""
+    return encode(version, Pubcomp(packet_id))
+
+
+def suback(version: int, packet_id: int, codes: list[int], denied: Denied | None, explain: bool) -> bytes:
+    """A SUBACK of the gateway's own. `denied` gives it a Reason String with version 5."""
+    reason = (_reason(denied) if denied is not None and explain else None) or Properties()
+    return encode(version, Suback(packet_id, codes, reason if version == 5 else None))
+
+
+def suback_code(version: int, denied: Denied) -> int:
+    """The code of one refused filter."""
+    return CODES[denied.kind].suback if version == 5 else SUBACK_FAILURE
+
+
+def _reason(error: GateError) -> Properties | None:
+    """The Reason String, cut so that no refusal grows large."""
+    return Properties([(PropertyId.REASON_STRING, error.text[:256])]) if error.text else None

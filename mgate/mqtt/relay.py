@@ -1,0 +1,407 @@
+"""The sans-IO core of an MQTT connection. START READING HERE: `MqttRelay.receive` is the path of every packet.
+
+Rules:
+
+1. Bytes in, an `Outcome` out. The relay never calls out to I/O, and knows no reactor, transport or configuration.
+2. For each packet, in order: before, authorise, after, forward, notify. Only the write is batched.
+3. What nobody watches leaves as the same slice that it came in; but no packet leaves that was not checked.
+4. While a handler thinks, everything behind that packet waits in its direction, and nothing in the other.
+5. Fail closed: what breaks the protocol, and what a handler did not admit, is not forwarded.
+
+Every packet takes one step (`mgate.mqtt.steps`), which checks it where it lies. Where somebody watches it, the step
+hands back a `journey` that takes it out of the stream and has it judged by `publishing`, `subscribing` or `connecting`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from mgate.counters import Counters
+from mgate.errors import Denied, GateError, Kind, Malformed, TargetLost, TimedOut
+from mgate.journal import Journal
+from mgate.limits import Limits
+from mgate.mqtt import connecting, publishing, report, steps, subscribing
+from mgate.mqtt.choices import Choices
+from mgate.mqtt.connecting import ASKING, CLOSED, NEW, OPEN
+from mgate.mqtt.decode import decode
+from mgate.mqtt.encode import encode
+from mgate.mqtt.exchanges import Exchanges
+from mgate.mqtt.framing import split
+from mgate.mqtt.lane import Journey, Lane
+from mgate.mqtt.packets import Connack, Packet, PacketType, Publish, Subscribe
+from mgate.mqtt.properties import Properties, PropertyId
+from mgate.mqtt.publishing import UNASKED
+from mgate.mqtt.topics import Topics
+from mgate.outcome import Direction, Outcome
+from mgate.policy import Hook, Pending, Policy
+from mgate.session import Session
+
+__all__ = ["MqttRelay"]
+
+HELD_MOST = 64 * 1024
+"""Bytes held behind a question, from which on no more should be read."""
+AWAITED_MOST = 256 * 1024
+"""Bytes kept for notifications until the target acknowledges, from which on no more should be read."""
+
+UPLINK_JUDGES: dict[int, Any] = {
+    PacketType.CONNECT: connecting.judge_connect,
+    PacketType.PUBLISH: publishing.judge,
+    PacketType.PUBACK: publishing.judge_acknowledgement,
+    PacketType.PUBREC: publishing.judge_acknowledgement,
+    PacketType.PUBREL: publishing.judge_release,
+    PacketType.SUBSCRIBE: subscribing.judge_subscribe,
+    PacketType.UNSUBSCRIBE: subscribing.judge_unsubscribe,
+    PacketType.DISCONNECT: connecting.judge_disconnect,
+    PacketType.AUTH: connecting.judge_auth,
+}
+DOWNLINK_JUDGES: dict[int, Any] = {
+    PacketType.CONNACK: connecting.judge_connack,
+    PacketType.PUBLISH: publishing.judge,
+    PacketType.PUBACK: publishing.judge_acknowledgement,
+    PacketType.PUBREC: publishing.judge_acknowledgement,
+    PacketType.PUBREL: publishing.judge_release,
+    PacketType.SUBACK: subscribing.judge_suback,
+    PacketType.UNSUBACK: subscribing.judge_unsuback,
+    PacketType.DISCONNECT: connecting.judge_disconnect,
+    PacketType.AUTH: connecting.judge_auth,
+}
+
+
+class MqttRelay:
+    """One device connection. `mgate.mqtt.protocol` makes it at accept; the link feeds it.
+
+    Args:
+        session: filled in by CONNECT.
+        policy, limits, choices, counters, journal, topics: those of the listener.
+
+    Attributes:
+        state: `NEW`, `ASKING`, `CONNECTING`, `OPEN` or `CLOSED`.
+        heard: a whole packet of the device came; whoever keeps its time sets it back.
+        keep_alive: seconds that the device may be silent, as the target agreed; 0 for ever.
+    """
+
+    __slots__ = (
+        "_active", "_connected", "_data", "_exchanges", "_inspected", "_released", "choices", "closing", "counters",
+        "down", "heard", "journal", "judged", "keep_alive", "limits", "policy", "said_goodbye", "session", "state",
+        "terms", "topics", "up", "version",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        session: Session,
+        policy: Policy,
+        limits: Limits,
+        choices: Choices,
+        counters: Counters,
+        journal: Journal,
+        topics: Topics,
+    ) -> None:
+        self.session = session
+        self.policy = policy
+        self.limits = limits
+        self.choices = choices
+        self.counters = counters
+        self.journal = journal
+        self.topics = topics
+        self.up = Lane(Direction.UPLINK, policy.auth_publish, policy.publish, counters.packets_uplink)
+        self.down = Lane(Direction.DOWNLINK, policy.auth_deliver, None, counters.packets_downlink)
+        self.state = NEW
+        self.version = 0
+        self.keep_alive = 0
+        self.heard = False
+        self.judged: Any = None
+        self.closing: GateError | None = None
+        self.terms = connecting.NO_TERMS
+        self.said_goodbye = False
+        self._active = self.up
+        self._data = b""
+        self._inspected = policy.before is not None or policy.after is not None
+        self._released = False
+        self._connected = False
+        self._exchanges: Exchanges | None = None
+        session._reader = self._read_judged
+
+    @property
+    def exchanges(self) -> Exchanges:
+        """What the target has not answered yet; made at first use."""
+        if self._exchanges is None:
+            self._exchanges = Exchanges(self.limits.max_filters)
+        return self._exchanges
+
+    def crowded(self, direction: Direction) -> bool:
+        """Does so much wait that the side which `direction` starts from should not be read for a while?"""
+        if direction is Direction.DOWNLINK:
+            return len(self.down.held) > HELD_MOST
+        waiting = self._exchanges.size if self._exchanges is not None else 0
+        return len(self.up.held) > HELD_MOST or waiting > AWAITED_MOST
+
+    def pending(self, direction: Direction) -> bool:
+        """Is there something of this direction that was read and not yet decided?"""
+        lane = self.up if direction is Direction.UPLINK else self.down
+        return bool(lane.held) or (lane.journey is not None and self.state != ASKING)
+
+    # The path of a chunk.
+
+    def receive(self, direction: Direction, data: bytes) -> Outcome:
+        """Bytes came in: from the device if `direction` is UPLINK, else from the target."""
+        lane = self.up if direction is Direction.UPLINK else self.down
+        if lane.blocked:
+            lane.hold(data)
+            return Outcome()
+        rest = b""
+        if lane.unfinished:
+            data, rest = lane.take(data)
+            if not data:
+                return Outcome()
+        self._walk(lane, data)
+        if rest:
+            self._walk(lane, rest)
+        return self._outcome(lane)
+
+    def answer(self, direction: Direction, answer: object) -> Outcome:
+        """The question of this direction was decided (`TimedOut`: it was not), or the other direction released it."""
+        lane = self.up if direction is Direction.UPLINK else self.down
+        self._active = lane
+        lane.blocked = lane.ended
+        if lane.journey is not None:
+            journey, lane.journey, lane.question = lane.journey, None, None
+            try:
+                self.run(lane, journey, answer)
+            except Malformed as error:
+                self._broken(lane, error)
+        if lane.held and not lane.blocked:
+            held, lane.held = lane.held, b""
+            self._walk(lane, held)
+        return self._outcome(lane)
+
+    def _walk(self, lane: Lane, data: bytes) -> None:
+        """Take one chunk apart, packet by packet; what stays as it came leaves as one slice."""
+        if lane.blocked:
+            lane.hold(data)
+            return
+        self._active = lane
+        clean = end = 0
+        try:
+            if self.state != OPEN:
+                data = connecting.opening(self, lane, data)
+                if not data:
+                    return
+            spans, end, need, error = split(data, self.limits.max_packet_size)
+            if spans:
+                self._data = data
+                self.heard = self.heard or lane is self.up
+            table = steps.INSPECTED if self._inspected else steps.PLAIN
+            counts = lane.counts
+            for span in spans:
+                kind = span[0] >> 4
+                counts[kind] += 1
+                journey = table[kind](self, lane, data, span)
+                if journey is not None:
+                    lane.out.append(data[clean : span[1]])
+                    clean = span[3]
+                    self.run(lane, journey)
+                    if lane.blocked:
+                        lane.hold(data[clean:])
+                        return
+        except Malformed as broken:
+            error, need = broken, 0
+            end = span[1] if end else 0
+        finally:
+            self._data, self.judged = b"", None
+        lane.out.append(data[clean:end])
+        if error is not None:
+            self._broken(lane, error)
+        elif need:
+            lane.keep(data[end:], need)
+
+    def run(self, lane: Lane, journey: Journey, answer: Any = None) -> None:
+        """Let a packet travel until it has arrived, or a handler must think."""
+        try:
+            lane.question = journey.send(answer)
+        except StopIteration:
+            return
+        lane.journey = journey
+        lane.blocked = True
+        self.judged = None
+        self.counters.questions += 1
+
+    def journey(self, lane: Lane, packet: Any, whole: bytes, decision: Any = UNASKED) -> Journey:
+        """The way of one packet that somebody watches: before, authorise, after, forward, notify.
+
+        Args:
+            packet: as decoded. whole: its bytes. decision: what the handlers answered, if they were asked already.
+        """
+        came = packet
+        try:
+            if self.policy.before is not None:
+                packet = yield from self._intercepted(self.policy.before, lane, packet)
+            self.judged = packet
+            judges = UPLINK_JUDGES if lane is self.up else DOWNLINK_JUDGES
+            judged = packet
+            if packet.type in judges:
+                judged = yield from judges[packet.type](self, lane, packet, decision)
+            if judged is not None and self.policy.after is not None:
+                judged = yield from self._intercepted(self.policy.after, lane, judged)
+            if judged is None or self.state == CLOSED:
+                return
+            lane.out.append(whole if judged is came else self._fitting(lane, judged))
+            if packet.type is PacketType.PUBLISH:
+                publishing.forwarded(self, lane, packet, judged)
+            elif packet.type is PacketType.CONNACK:
+                self._answered(judged)
+        except Denied as denied:
+            self._refuse(lane, packet, denied)
+
+    def _intercepted(self, hook: Hook, lane: Lane, packet: Any) -> Generator[Any, Any, Any]:
+        self.judged = packet
+        edit = yield from self.decided(hook, hook.ask(self.session, packet, lane.direction))
+        return packet if edit is None else edit
+
+    def decided(self, hook: Hook, decision: Any) -> Generator[Any, Any, Any]:
+        """Wait for a decision if it is a Question. Returns None or the edit; raises Denied."""
+        if isinstance(decision, Pending):
+            decision = yield decision
+            if isinstance(decision, TimedOut):
+                decision = hook.late()
+        if isinstance(decision, Denied):
+            raise decision
+        self.counters.admitted += 1
+        return decision
+
+    def _outcome(self, lane: Lane) -> Outcome:
+        """What has gathered since the last one."""
+        out, reply = lane.out, lane.reply
+        outcome = Outcome(
+            out[0] if len(out) == 1 else b"".join(out), b"".join(reply), lane.question, self.closing, self._released
+        )
+        out.clear()
+        reply.clear()
+        self._released = False
+        return outcome
+
+    # How it ends.
+
+    def end(self, error: GateError) -> None:
+        """The gateway ends this connection: the device is told in its own version, then both sides close."""
+        if self.state == CLOSED:
+            return
+        told = connecting.farewell(self, error)
+        (self.up.reply if self._active is self.up else self.down.out).append(told)
+        self._close(error)
+
+    def _close(self, error: GateError) -> None:
+        self.state = CLOSED
+        self.closing = error
+        for lane in (self.up, self.down):
+            lane.blocked = lane.ended = True
+            lane.held = b""
+
+    def fail(self, error: GateError) -> bytes:
+        """The link ends the connection: a side was lost, or a time ran out. Returns what the device is told."""
+        if self.state == CLOSED:
+            return b""
+        told = connecting.farewell(self, error)
+        report.ended(self, error)
+        self._close(error)
+        return told
+
+    def closed(self, reason: str) -> None:
+        """Both sides are gone; called once. Handlers that were told of the connection are told of its end."""
+        self.session._reader = None
+        for lane in (self.up, self.down):
+            if lane.question is not None:
+                lane.question.cancel()
+                lane.question = None
+            if lane.journey is not None:
+                lane.journey.close()
+                lane.journey = None
+        self.state = CLOSED
+        if self._connected:
+            self._connected = False
+            if self.policy.disconnect is not None:
+                self.policy.disconnect.tell(self.session, "disconnect" if self.said_goodbye else reason)
+
+    def _broken(self, lane: Lane, error: Malformed) -> None:
+        """A side broke the protocol."""
+        ending: GateError = error
+        if lane is self.down:
+            ending = TargetLost(error.text, "upstream_malformed")
+        report.ended(self, ending)
+        self.end(ending)
+
+    def opened(self) -> None:
+        """The target has accepted the connection."""
+        self.state = OPEN
+        self._released = True
+
+    def refused_by_target(self) -> None:
+        """The target has refused the connection: its CONNACK is all that the device gets."""
+        self._close(TargetLost("the target refused the connection", "target_refused"))
+
+    def _answered(self, packet: Connack) -> None:
+        """CONNACK was forwarded: the handlers are told of the connection, which may have been edited until now."""
+        if packet.reason_code:
+            return
+        self._connected = True
+        self.counters.sessions_total += 1
+        report.connected(self)
+        if self.policy.connect is not None:
+            self.policy.connect.tell(self.session)
+        self.session.will = self.session.properties = None
+
+    def _refuse(self, lane: Lane, packet: Packet, denied: Denied) -> None:
+        report.denied(self, denied)
+        if isinstance(packet, Publish):
+            publishing.refuse(self, lane, packet, denied)
+        elif isinstance(packet, Subscribe):
+            subscribing.refuse(self, lane, packet, denied)
+        else:
+            self.end(denied)
+
+    def _read_judged(self) -> Any:
+        """The packet that a hook is asked about, for `Session.packet`."""
+        if isinstance(self.judged, tuple):
+            self.judged = self.decode(self._active, self._data, self.judged)
+        return self.judged
+
+    def fault(self, hook: Hook | None, error: BaseException) -> Denied:
+        """The refusal for an edit that cannot go on the wire."""
+        return hook.refusal(error) if hook is not None else Denied(Kind.INTERNAL_FAULT)
+
+    # What the judges ask of the relay.
+
+    def other(self, lane: Lane) -> Lane:
+        """The lane of the opposite direction."""
+        return self.down if lane is self.up else self.up
+
+    def decode(self, lane: Lane, data: bytes, span: tuple[int, int, int, int]) -> Any:
+        """The packet at `span`. Raises Malformed."""
+        return decode(self.version, lane.direction, span[0], data, span[2], span[3])
+
+    def encode(self, packet: Packet) -> bytes:
+        """The bytes of `packet`. Raises ValueError if it cannot be encoded."""
+        return encode(self.version, packet)
+
+    def _fitting(self, lane: Lane, packet: Packet) -> bytes:
+        """The bytes of a packet that was changed, if the far side takes as many [MQTT-3.1.2-24]."""
+        try:
+            whole = self.encode(packet)
+        except ValueError as error:
+            raise self.fault(lane.hook, error) from error
+        maximum = self.terms.target_maximum if lane is self.up else self.terms.device_maximum
+        if len(whole) > (maximum or self.limits.max_packet_size):
+            raise Denied(Kind.TOO_LARGE, "the changed packet is larger than the receiver takes")
+        return whole
+
+    def check_user_properties(self, properties: Properties | None) -> None:
+        """Raises Malformed if there are more User Properties than the limit."""
+        if properties and len(properties.all(PropertyId.USER_PROPERTY)) > self.limits.max_user_properties:
+            raise Malformed("more user properties than allowed", 0x97, self.version)
+
+    def check_filters(self, filters: list[str]) -> None:
+        """Raises Malformed if there are more filters than the limit, or one has too many levels."""
+        if len(filters) > self.limits.max_filters:
+            raise Malformed("more topic filters than allowed", 0x97)
+        for name in filters:
+            self.topics.check_levels(name)

@@ -1,0 +1,55 @@
+"""Topic names that were checked before: most messages name one of a few topics, and checking costs more than finding.
+
+One `Topics` serves a listener; it is bounded, so that a device which invents topics only empties it.
+"""
+
+from __future__ import annotations
+
+from mgate.errors import Malformed
+from mgate.mqtt.text import check_topic_name, decode_text
+
+__all__ = ["Topics", "controls_target"]
+
+LARGEST = 256
+"""Longer names are checked each time, so that the memory is bounded: bytes."""
+
+
+def controls_target(topic: str) -> bool:
+    """Is it one of the topics by which brokers are watched and controlled? No device writes there by default."""
+    return topic.startswith(("$SYS", "$CONTROL")) and topic.split("/", 1)[0] in ("$SYS", "$CONTROL")
+
+
+class Topics:
+    """Names by their bytes. The relay looks into `names` itself and calls `learn` for what is not there.
+
+    Args:
+        levels: the most levels that a topic may have.
+        room: how many names are kept.
+    """
+
+    __slots__ = ("_levels", "_room", "names")
+
+    def __init__(self, levels: int, room: int = 2048) -> None:
+        self.names: dict[bytes, str] = {}
+        self._levels = levels
+        self._room = room
+
+    def learn(self, name: bytes) -> str:
+        """Check a topic name and remember it, unless it is one that `controls_target`.
+
+        Raises:
+            Malformed: not UTF-8, empty, with a wildcard, or with too many levels.
+        """
+        topic = decode_text(name, 0, len(name))
+        check_topic_name(topic)
+        self.check_levels(topic)
+        if len(name) <= LARGEST and not controls_target(topic):
+            if len(self.names) >= self._room:
+                self.names.clear()
+            self.names[name] = topic
+        return topic
+
+    def check_levels(self, topic: str) -> None:
+        """Raises Malformed if a topic name or filter has more levels than the limit."""
+        if topic.count("/") >= self._levels:
+            raise Malformed("the topic has more levels than allowed")
