@@ -43,8 +43,8 @@ from mgate.policy import Policy
 from tests import wire
 
 __all__ = [
-    "PATIENCE", "WITNESS", "Gateway", "GatewayTest", "RawDevice", "RecordingJournal", "RecordingTarget", "Script",
-    "TargetSide", "Wire", "eventually",
+    "PATIENCE", "WITNESS", "Flood", "Gateway", "GatewayTest", "RawDevice", "RecordingJournal", "RecordingTarget",
+    "Script", "TargetSide", "Wire", "eventually",
 ]  # fmt: skip
 
 reactor: Any = installed_reactor
@@ -164,6 +164,56 @@ class Wire(Protocol):
     def read_on(self) -> None:
         """Read again."""
         self.transport.resumeProducing()
+
+
+class Flood:
+    """Pushes bytes into one end of a connection as fast as its transport takes them, and counts them.
+
+    Args:
+        end: a device, or a target's side.
+        chunk: what is pushed, again and again.
+        total: bytes to stop after.
+
+    Attributes:
+        pushed: bytes that the transport has taken.
+    """
+
+    def __init__(self, end: Wire, chunk: bytes, total: int) -> None:
+        self.end = end
+        self.chunk = chunk
+        self.left = total
+        self.pushed = 0
+        self._paused = False
+        end.transport.registerProducer(self, True)
+        self.resumeProducing()
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        while self.left > 0 and not self._paused:
+            self.left -= len(self.chunk)
+            self.pushed += len(self.chunk)
+            self.end.send(self.chunk)
+        if self.left <= 0:
+            self.end.transport.unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+
+    def stopProducing(self) -> None:
+        self.left = 0
+
+    async def stalled(self) -> int:
+        """Wait until nothing was taken for a while; returns the bytes that were."""
+        seen, still, end = -1, 0, reactor.seconds() + 5
+
+        def settled() -> bool:
+            nonlocal seen, still
+            still = still + 1 if self.pushed == seen else 0
+            seen = self.pushed
+            return still > 50 or reactor.seconds() > end
+
+        await eventually(settled, lambda: f"still taking after {self.pushed} bytes", 6)
+        return self.pushed
 
 
 class Script(NamedTuple):
