@@ -121,7 +121,7 @@ def _align(rows: Sequence[Sequence[str]]) -> str:
     count = len(rows[0])
     filled = [[*row, *[""] * (count - len(row))] for row in rows]
     # The reason of a failure may be long; it is no reason to widen a column of figures.
-    widths = [max(len(row[i]) for row in filled if not row[1].startswith("failed: ")) for i in range(count)]
+    widths = [max(len(row[i]) for row in filled if i == 0 or not row[1].startswith("failed: ")) for i in range(count)]
     lines = [
         "| " + " | ".join(row[i].ljust(widths[i]) if i == 0 else row[i].rjust(widths[i]) for i in range(count)) + " |"
         for row in filled

@@ -37,17 +37,12 @@ def main(words: Sequence[str] | None = None) -> int:
     except NoCompilerError as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 1
-    complete, peers = True, []
-    for name in options.peers:
-        if why := PEERS[name].missing():
-            print(f"\n!!! NOT MEASURED: {PEERS[name].title}: {why}\n", file=sys.stderr)
-            complete = False
-        else:
-            peers.append(name)
     facts = machine()
     found: dict[str, dict[str, list[Round]]] = {}
     rig = Rig(programs, options.seconds)
     try:
+        peers = [peer for peer in options.peers if starts(rig, peer)]
+        complete = peers == options.peers
         print(introduction(rig, options, facts), flush=True)
         for name in options.workloads:
             if sys.stderr.isatty():
@@ -67,6 +62,19 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0 if complete else 1
 
 
+def starts(rig: Rig, peer: str) -> bool:
+    """Try whether a peer can be measured at all, and say loudly why not."""
+    why = PEERS[peer].missing()
+    try:
+        if not why:
+            rig.start(peer).stop()
+    except PeerError as error:
+        why = str(error)
+    if why:
+        print(f"\n!!! NOT MEASURED: {PEERS[peer].title}: {why}\n", file=sys.stderr)
+    return not why
+
+
 def measure(rig: Rig, workload: Workload, peers: Sequence[str], count: int) -> dict[str, list[Round]]:
     """Take the peers in turn, `count` times, each time beginning with another one. All of them stand all the time;
     only for memory each gets a fresh process."""
@@ -79,11 +87,11 @@ def measure(rig: Rig, workload: Workload, peers: Sequence[str], count: int) -> d
             for peer in taking[first:] + taking[:first]:
                 try:
                     running[peer] = running.get(peer) or rig.start(peer)
-                    rounds[peer].append(rig.measure(workload, running[peer]))
                 except PeerError as error:
-                    print(f"\n!!! {PEERS[peer].title}: {error}\n", file=sys.stderr)
-                    rounds[peer].append({"failed": "it does not start"})
-                if workload.idle and peer in running:
+                    rounds[peer].append({"failed": str(error).partition(";")[0]})
+                    continue
+                rounds[peer].append(rig.measure(workload, running[peer]))
+                if workload.idle:
                     running.pop(peer).stop()
     finally:
         for process in running.values():
