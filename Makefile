@@ -8,6 +8,7 @@ SOURCES := setup.cfg pyproject.toml constraints.txt
 
 .PHONY: help demo test check lint types coverage pytest bench docs clean
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 
 help:
 	@echo "make demo      see it work: an embedded broker, the gateway in front of it, and each decision"
@@ -21,8 +22,9 @@ help:
 demo: .venv/.runs
 	@$(BIN)/mgate demo
 
-# Fast checks first; pytest last, so that its closing line is the last thing to read.
-test: .brokers check coverage pytest
+# Fast checks first, pytest last; all of them run, whatever fails.
+test: .brokers .venv/.tests
+	@$(MAKE) --no-print-directory --keep-going lint types coverage pytest
 
 check: lint types
 
