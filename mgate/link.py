@@ -48,7 +48,11 @@ class LinkRelay(Protocol):
     def crowded(self, direction: Direction) -> bool: ...
     def pending(self, direction: Direction) -> bool: ...
     def fail(self, error: GateError) -> bytes: ...
-    def closed(self, reason: str) -> None: ...
+    def closed(self, reason: str) -> str: ...
+
+
+class _TargetFactory(Factory):
+    noisy = False
 
 
 class Link:
@@ -173,7 +177,7 @@ class Link:
     def _dial(self, index: int) -> None:
         """Try the addresses in turn."""
         self._counters.target_dials += 1
-        factory = Factory.forProtocol(lambda: self._join(self))
+        factory = _TargetFactory.forProtocol(lambda: self._join(self))
         self._attempt = self._targets[index].connect(factory)
         self._attempt.addTimeout(self._limits.dial_timeout, self._clock)
         self._attempt.addCallbacks(lambda protocol: None, self._missed, errbackArgs=(index,))
@@ -302,5 +306,4 @@ class Link:
         for timer in (self._timers or {}).values():
             timer.cancel()
         self._timers = None
-        self._relay.closed(self._reason)
-        self._closed(self._reason)
+        self._closed(self._relay.closed(self._reason))

@@ -302,12 +302,18 @@ class MqttRelay:
         if self.state == CLOSED:
             return b""
         told = connecting.farewell(self, error)
-        report.ended(self, error)
+        if error.reason not in ("target_lost", "shutdown"):
+            report.ended(self, error)
         self._close(error)
         return told
 
-    def closed(self, reason: str) -> None:
-        """Both sides are gone; called once. Handlers that were told of the connection are told of its end."""
+    def closed(self, reason: str) -> str:
+        """Both sides are gone; called once. Handlers that were told of the connection are told of its end.
+
+        Returns: the reason, which is ``"disconnect"`` if the device has said so, whoever closed first.
+        """
+        if self.said_goodbye:
+            reason = "disconnect"
         self.session._reader = None
         for lane in (self.up, self.down):
             if lane.question is not None:
@@ -320,7 +326,8 @@ class MqttRelay:
         if self._connected:
             self._connected = False
             if self.policy.disconnect is not None:
-                self.policy.disconnect.tell(self.session, "disconnect" if self.said_goodbye else reason)
+                self.policy.disconnect.tell(self.session, reason)
+        return reason
 
     def _broken(self, lane: Lane, error: Malformed) -> None:
         """A side broke the protocol."""
