@@ -27,7 +27,7 @@ __all__ = ["AVAILABLE", "Configuration", "Listener", "Log", "Tables", "load"]
 AVAILABLE = ("mqtt",)
 LATER_PROTOCOLS = ("ws", "http", "coap")
 LATER_KEYS = ("tls", "path_prefix", "origins", "proxy_protocol")
-MAX_PACKET_SIZE = 268_435_460  # [MQTT-2.1.4]: a Remaining Length of 268,435,455 and the five bytes up to its end
+MAX_PACKET_SIZE = 268_435_460  # MQTT 5.0, 2.1.4: a Remaining Length of 268,435,455 and the five bytes up to its end
 SEED = Origin("default", "of the seed")
 SEED_LISTENER = {"protocol": "mqtt", "listen": ":1884", "target": ["mqtt://localhost:1883"]}
 SEED_LATER = "MQTT with TLS 8883 and 8884, WebSocket 8083 to 8085, HTTP 8086 to 8088, CoAP 5682 and 5684"
@@ -204,7 +204,8 @@ def _conflicts(tree: Tree) -> Iterator[tuple[Path, str]]:
         taken[name] = address
     for table in (("limits",), *(("listener", name, "limits") for name in tree.listeners)):
         low, high = (_limit(tree, table, key) for key in ("write_buffer_low", "write_buffer_high"))
-        if isinstance(low, int) and isinstance(high, int) and low > high and tree.get(table):
+        own = any(tree.get((*table, key)) is not None for key in ("write_buffer_low", "write_buffer_high"))
+        if own and type(low) is int and type(high) is int and low > high:
             yield (*table, "write_buffer_low"), f"{low} is above write_buffer_high, {high}"
 
 

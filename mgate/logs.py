@@ -88,11 +88,15 @@ class _LineObserver:
         self._render = render
 
     def __call__(self, event: LogEvent) -> None:
+        line = self._render(event) + "\n"
         try:
-            self._file.write(self._render(event) + "\n")
+            try:
+                self._file.write(line)
+            except UnicodeEncodeError:  # a terminal that knows ASCII only
+                self._file.write(line.encode("ascii", "backslashreplace").decode("ascii"))
             self._file.flush()
-        except (BrokenPipeError, ValueError):
-            return  # nobody reads the log any more; a gateway goes on without it
+        except (OSError, ValueError):
+            return  # closed, or the disk is full: nobody can be told, and a gateway goes on without its log
 
 
 def _text(event: LogEvent) -> str:

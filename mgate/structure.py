@@ -41,7 +41,7 @@ def strict_converter(
         converter.register_structure_hook(plain, _exactly(plain))
     converter.register_structure_hook_func(_is_choice, _choice)
     for kind, hook in hooks.items():
-        converter.register_structure_hook(kind, lambda value, _, hook=hook: hook(value))
+        converter.register_structure_hook(kind, _without_kind(hook))
     for table, check in tables.items():
         inner: Callable[[Any, Any], Any] = make_dict_structure_fn(
             table, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True
@@ -109,6 +109,10 @@ def _exactly(kind: type) -> Callable[[Any, Any], Any]:
         return value
 
     return structure
+
+
+def _without_kind(hook: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda value, kind: hook(value)
 
 
 def _is_choice(kind: Any) -> bool:
