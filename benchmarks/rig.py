@@ -25,6 +25,7 @@ Round = dict[str, Any]
 """What one round measured: numbers by name, or ``failed`` with the reason. `Rig.measure` says which."""
 
 SET_UP_SECONDS = 90.0
+QUIET_SECONDS = 30.0
 REST_SECONDS = 1.0
 WARM_CONNECTIONS = 50
 
@@ -133,7 +134,7 @@ class Rig:
             return {"failed": str(error)}
 
     def _busy(self, workload: Workload, peer: Running) -> Round:
-        before = self._counters()
+        before = self._quiet()
         pid = peer.process.pid if peer.process else None
         with self._loading(workload.arguments, peer) as load:
             start, rig_start = usage(pid), [usage(part) for part in (load.pid, self._sink.pid)]
@@ -165,9 +166,8 @@ class Rig:
             return {"failed": "there is no gateway to measure"}
         with self._loading(f"-m idle -c {WARM_CONNECTIONS}", peer):
             pass
-        time.sleep(0.2)
         connections = idle_connections()
-        before, empty = self._counters(), usage(peer.process.pid)
+        before, empty = self._quiet(), usage(peer.process.pid)
         with self._loading(f"-m idle -c {connections}", peer) as load:
             full = usage(peer.process.pid)
             time.sleep(REST_SECONDS)
@@ -198,6 +198,18 @@ class Rig:
             yield load
         finally:
             load.end()
+
+    def _quiet(self) -> dict[str, int]:
+        """Wait until what came before is over, so that no peer pays for another; returns the counters of the sink.
+
+        Raises: RigError, if connections are left.
+        """
+        patience = time.monotonic() + QUIET_SECONDS
+        while left := (counters := self._counters())["open"]:
+            if time.monotonic() > patience:
+                raise RigError(f"{left} connections of an earlier round still stand at the sink")
+            time.sleep(0.02)
+        return counters
 
     def _counters(self) -> dict[str, int]:
         self._sink.tell()

@@ -14,7 +14,7 @@ struct connection {
     struct connection *next_closed;
 };
 
-static struct { unsigned long accepted, connects, publishes, bytes, delivered, malformed; } counters;
+static struct { unsigned long accepted, open, connects, publishes, bytes, delivered, malformed; } counters;
 static struct connection **subscribers, *closed;
 static size_t subscriber_count;
 static int epoll;
@@ -23,10 +23,10 @@ static uint8_t answers[1 << 18]; /* no packet is answered by a longer one, so wh
 static size_t answered;
 
 static void report(void) {
-    printf("{\"accepted\": %lu, \"connects\": %lu, \"publishes\": %lu, \"bytes\": %lu, \"delivered\": %lu, "
-           "\"malformed\": %lu}\n",
-           counters.accepted, counters.connects, counters.publishes, counters.bytes, counters.delivered,
-           counters.malformed);
+    printf("{\"accepted\": %lu, \"open\": %lu, \"connects\": %lu, \"publishes\": %lu, \"bytes\": %lu, "
+           "\"delivered\": %lu, \"malformed\": %lu}\n",
+           counters.accepted, counters.open, counters.connects, counters.publishes, counters.bytes,
+           counters.delivered, counters.malformed);
     fflush(stdout);
 }
 
@@ -36,6 +36,7 @@ static void hang_up(struct connection *c) {
         return;
     close(c->fd);
     c->fd = -1;
+    counters.open--;
     for (size_t i = 0; c->subscribed && i < subscriber_count; i++)
         if (subscribers[i] == c)
             subscribers[i] = subscribers[--subscriber_count];
@@ -209,6 +210,7 @@ static void accept_all(int listener) {
         c->fd = fd;
         no_delay(fd);
         counters.accepted++;
+        counters.open++;
         watch(epoll, fd, c);
     }
 }
