@@ -6,7 +6,9 @@ downloaded, and nothing of the checkout can be imported by accident.
 
 from __future__ import annotations
 
+import configparser
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,8 +17,11 @@ import tarfile
 import tempfile
 import venv
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from unittest import TestCase
+
+from tests import layers
 
 CHECKOUT = Path(__file__).parent.parent
 LEFT_OUT = shutil.ignore_patterns(
@@ -33,6 +38,11 @@ def run(*command: str | Path, cwd: str | Path = "/") -> str:
     if done.returncode:
         raise AssertionError(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout}")
     return done.stdout
+
+
+def canonical(requirement: str) -> str:
+    """The name of a distribution, without extras and versions, as the package index writes it."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[ \[<>=!~;]", requirement.strip())[0]).lower()
 
 
 class Environment:
@@ -145,6 +155,20 @@ class PackagingTests(TestCase):
             with self.subTest(needed):
                 self.assertIn(needed, names)
         self.assertFalse([name for name in names if name.endswith((".pyc", ".key", "dropin.cache"))])
+
+    def test_every_library_that_is_imported_is_declared(self) -> None:
+        """One that comes along with another today may not tomorrow."""
+        metadata = configparser.ConfigParser()
+        metadata.read(CHECKOUT / "setup.cfg")
+        declared = {canonical(line) for line in metadata["options"]["install_requires"].split("\n") if line}
+        providers = packages_distributions()
+        for source in layers.read(CHECKOUT, "mgate").values():
+            for each in source.imports:
+                package = each.name.partition(".")[0]
+                if package not in sys.stdlib_module_names and package != "mgate":
+                    offered_by = {canonical(name) for name in providers.get(package, ())}
+                    with self.subTest(source.path, line=each.line, package=package):
+                        self.assertTrue(offered_by & declared, f"{package} is of {offered_by or 'nobody'}")
 
     def test_twisted_loads_one_small_file(self) -> None:
         """``twistd --help`` reads it with those of everybody else; it may not import the gateway."""
