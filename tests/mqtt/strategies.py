@@ -9,6 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from mgate.mqtt.framing import split
 from mgate.mqtt.packets import (
     Auth,
     Connack,
@@ -32,8 +33,10 @@ from mgate.mqtt.packets import (
 )
 from mgate.mqtt.properties import Properties, PropertyId
 from mgate.outcome import Direction
+from tests.mqtt.cases import CASES
+from tests.wire import packet as framed
 
-__all__ = ["EXAMPLES", "PLACES", "packets"]
+__all__ = ["EXAMPLES", "PLACES", "damaged_packets", "packets"]
 
 _P = PropertyId
 _PUBLISHED = {
@@ -258,3 +261,19 @@ def packets(version: int, direction: Direction) -> st.SearchStrategy[Packet]:
         st.just(Pingresp()),
         *([_reasons(30, 30).map(lambda end: Disconnect(*end)), _auths([0, 0x18]), st.just(Auth())] if new else []),
     )
+
+
+_SEEDS = [case.data for case in CASES if len(case.data) < 300]
+
+
+@st.composite
+def _damaged(draw: st.DrawFn) -> bytes:
+    seed = draw(st.sampled_from(_SEEDS))
+    ((head, _, body, _),) = split(seed, 1 << 28)[0]
+    spot = draw(st.integers(body, len(seed)))
+    cut = draw(st.integers(0, 2))
+    return framed(head, seed[body:spot] + draw(st.binary(max_size=2)) + seed[spot + cut :])
+
+
+damaged_packets = _damaged()
+"""Wire cases with a few bytes of the body put in, changed or taken out; still one whole packet."""

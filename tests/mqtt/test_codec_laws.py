@@ -8,34 +8,24 @@
 from __future__ import annotations
 
 import unittest
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import fields
+from io import StringIO
+from typing import Any
+from unittest import mock
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fuzz import fuzz_mqtt
 from mgate.errors import Malformed
 from mgate.mqtt.decode import decode
 from mgate.mqtt.encode import encode
 from mgate.mqtt.framing import split
-from mgate.mqtt.packets import (
-    Auth,
-    Connack,
-    Connect,
-    Disconnect,
-    Packet,
-    Puback,
-    Publish,
-    Pubrel,
-    Suback,
-    Subscribe,
-    Subscription,
-    Unsuback,
-    Unsubscribe,
-    Will,
-)
+from mgate.mqtt.packets import Connect, Packet, Subscription, Will
 from mgate.mqtt.properties import Properties, PropertyId
 from mgate.outcome import Direction
-from tests.mqtt.cases import CASES
-from tests.mqtt.strategies import packets
+from tests.mqtt.strategies import damaged_packets, packets
 from tests.mqtt.test_decode import decoded
 from tests.wire import packet as framed
 
@@ -44,36 +34,22 @@ law = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 versions = st.sampled_from([3, 4, 5])
 directions = st.sampled_from(list(Direction))
 
-_wild_text = st.text(max_size=8) | st.sampled_from(
+_text = st.text(max_size=8) | st.sampled_from(
     ["", "a", "#", "a/+", "$share/g/a", "$share/g", "\0", "\ud800", "$queue/"]
 )
-_wild_int = st.integers(-2, 300) | st.sampled_from([0, 1, 2, 3, 0x80, 0x87, 65535, 65536, 2**32])
-_wild_bytes = st.binary(max_size=8)
-_wild_value = st.one_of(_wild_int, _wild_text, _wild_bytes, st.tuples(_wild_text, _wild_text), st.none())
-_wild_pair = st.tuples(st.sampled_from(list(PropertyId)) | _wild_int, _wild_value)
-_wild_pairs = st.none() | st.lists(_wild_pair, max_size=3).map(Properties)
-_flag = st.booleans()
-_will = st.builds(Will, _wild_text, _wild_bytes, st.integers(-1, 3), _flag, _wild_pairs)
-_subscription = st.builds(Subscription, _wild_text, st.integers(-1, 3), _flag, _flag, st.integers(-1, 3))
-_small = st.none() | _wild_int
-_wild = st.one_of(
-    st.builds(
-        Connect, st.integers(2, 6), _wild_text, _flag, _wild_int, st.none() | _wild_text, st.none() | _wild_bytes,
-        st.none() | _will, _wild_pairs,
-    ),
-    st.builds(Connack, _wild_int, _flag, _wild_pairs),
-    st.builds(Publish, _wild_text, _wild_bytes, st.integers(-1, 3), _flag, _flag, _wild_int, _wild_pairs),
-    st.builds(Puback, _wild_int, _small, _wild_pairs, _wild_int),
-    st.builds(Pubrel, _wild_int, _small, _wild_pairs, _wild_int),
-    st.builds(Subscribe, _wild_int, st.lists(_subscription, max_size=2), _wild_pairs, _wild_int),
-    st.builds(Suback, _wild_int, st.lists(_wild_int, max_size=2), _wild_pairs),
-    st.builds(Unsubscribe, _wild_int, st.lists(_wild_text, max_size=2), _wild_pairs, _wild_int),
-    st.builds(Unsuback, _wild_int, st.lists(_wild_int, max_size=2), _wild_pairs),
-    st.builds(Disconnect, _small, _wild_pairs),
-    st.builds(Auth, _small, _wild_pairs),
-)  # fmt: skip
-
-SEEDS = [case.data for case in CASES if len(case.data) < 300]
+_binary = st.binary(max_size=8)
+_integer = st.integers(-2, 300) | st.sampled_from([0, 1, 2, 3, 0x80, 0x87, 65535, 65536, 2**32])
+_scalar = st.one_of(_integer, _text, _binary, st.none(), st.booleans(), st.floats(), st.tuples(_text, _text))
+_pair = st.tuples(st.sampled_from(list(PropertyId)) | _integer, _scalar)
+_subscription = st.builds(Subscription, _text, st.integers(-1, 3), st.booleans(), st.booleans(), st.integers(-1, 3))
+_will = st.builds(Will, _text, _binary, st.integers(-1, 3), st.booleans())
+anything: st.SearchStrategy[Any] = st.one_of(
+    _scalar,
+    st.lists(_pair, max_size=3).map(Properties),
+    st.lists(_scalar, max_size=3),
+    st.lists(_subscription, max_size=2),
+    _will,
+)
 
 
 def read(version: int, direction: Direction, data: bytes) -> Packet | None:
@@ -98,14 +74,10 @@ class LawTests(unittest.TestCase):
         self._check(version, direction, framed(head, body))
 
     @law
-    @given(st.data(), st.sampled_from(SEEDS), versions, directions)
-    def test_damaged_packets(self, data: st.DataObject, seed: bytes, version: int, direction: Direction) -> None:
-        """Cases with a few bytes changed, taken out or put in, in their own and in other versions and directions."""
-        ((head, _, body, _),) = split(seed, 1 << 28)[0]
-        spot = data.draw(st.integers(body, len(seed)))
-        cut = data.draw(st.integers(0, 2))
-        put = data.draw(st.binary(max_size=2))
-        self._check(version, direction, framed(head, seed[body:spot] + put + seed[spot + cut :]))
+    @given(damaged_packets, versions, directions)
+    def test_damaged_packets(self, data: bytes, version: int, direction: Direction) -> None:
+        """Also in versions and directions that are not their own."""
+        self._check(version, direction, data)
 
     def _check(self, version: int, direction: Direction, data: bytes) -> None:
         packet = read(version, direction, data)
@@ -114,18 +86,22 @@ class LawTests(unittest.TestCase):
             self.assertEqual(encode(own, packet), data)
 
     @law
-    @given(versions, _wild)
-    def test_any_packet(self, version: int, packet: Packet) -> None:
-        """Whatever a handler makes of a packet: it is refused, or it is one that the other side reads."""
+    @given(st.data(), versions, versions, directions)
+    def test_any_edit(self, data: st.DataObject, made: int, version: int, direction: Direction) -> None:
+        """Whatever a handler writes into whichever field: it is refused, or the other side can read the packet."""
+        packet = data.draw(packets(made, direction))
+        names = [one.name for one in fields(packet)]
+        if names:
+            setattr(packet, data.draw(st.sampled_from(names)), data.draw(anything))
         try:
-            data = encode(version, packet)
+            written = encode(version, packet)
         except ValueError:
             return
-        read_back = [read(version, direction, data) for direction in Direction]
+        read_back = [read(version, direction, written) for direction in Direction]
         self.assertTrue(any(read_back), packet)
         for again in read_back:
             if again is not None:
-                self.assertEqual(encode(version, again), data)
+                self.assertEqual(encode(version, again), written)
 
     @law
     @given(st.data(), versions, directions, st.binary(max_size=10), st.binary(max_size=10))
@@ -137,3 +113,21 @@ class LawTests(unittest.TestCase):
         ((head, _, body, stop),) = split(encoded, 1 << 28)[0]
         buffer, shift = before + encoded + behind, len(before)
         self.assertEqual(decode(version, direction, head, buffer, body + shift, stop + shift), packet)
+
+
+class FuzzTests(unittest.TestCase):
+    def test_fuzzer_holds_its_seeds(self) -> None:
+        for seed in fuzz_mqtt.SEEDS:
+            fuzz_mqtt.check(seed)
+
+    def test_fuzzer_runs_and_tells_what_it_found(self) -> None:
+        with redirect_stdout(StringIO()) as told:
+            fuzz_mqtt.loop(500, 1)
+        self.assertEqual(told.getvalue(), "500 inputs, seed 1: the law holds\n")
+        with (
+            mock.patch.object(fuzz_mqtt, "encode", return_value=b""),
+            redirect_stderr(StringIO()) as told,
+            self.assertRaises(AssertionError),
+        ):
+            fuzz_mqtt.loop(500, 1)
+        self.assertIn("input: ", told.getvalue())

@@ -1,0 +1,1 @@
+"""Fuzzers, one for each parser of what strangers send. Each file says how to run it."""
