@@ -23,6 +23,8 @@ All waiting is for events, and fails after `PATIENCE` seconds with what had come
 
 from __future__ import annotations
 
+import os
+import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -49,8 +51,8 @@ __all__ = [
 
 reactor: Any = installed_reactor
 
-PATIENCE = 5.0
-"""Seconds after which what a test waits for counts as never coming."""
+PATIENCE = float(os.environ.get("MGATE_TEST_PATIENCE", "5"))
+"""Seconds after which what a test waits for counts as never coming; slow machines may need more."""
 
 WITNESS = "witness"
 """The client identifier of the device that shows, after a test, that others are served. Handlers that misbehave on
@@ -59,6 +61,12 @@ purpose must leave it alone."""
 
 def _shown(data: bytes | bytearray) -> str:
     return f"{len(data)} bytes {bytes(data[:64]).hex(' ')}{' ...' if len(data) > 64 else ''}"
+
+
+def _bound_kernel_buffers(handle: Any) -> None:
+    """Keep Linux from growing the buffers of a socket to 32 MiB, behind which back-pressure would not show."""
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        handle.setsockopt(socket.SOL_SOCKET, option, 128 * 1024)
 
 
 async def eventually(condition: Callable[[], bool], what: Callable[[], str], patience: float = PATIENCE) -> None:
@@ -203,16 +211,22 @@ class Flood:
         self.left = 0
 
     async def stalled(self) -> int:
-        """Wait until nothing was taken for a while; returns the bytes that were."""
-        seen, still, end = -1, 0, reactor.seconds() + 5
+        """Wait until nothing was taken for a while; returns the bytes that were.
+
+        Raises:
+            AssertionError: all was taken.
+        """
+        seen, still = -1, 0
 
         def settled() -> bool:
             nonlocal seen, still
             still = still + 1 if self.pushed == seen else 0
             seen = self.pushed
-            return still > 50 or reactor.seconds() > end
+            return still > 50 or self.left <= 0
 
-        await eventually(settled, lambda: f"still taking after {self.pushed} bytes", 6)
+        await eventually(settled, lambda: f"still taking after {self.pushed} bytes", 10)
+        if self.left <= 0:
+            raise AssertionError(f"all {self.pushed} bytes were taken, though nobody reads on the other side")
         return self.pushed
 
 
@@ -364,6 +378,7 @@ class RecordingTarget(Factory):
     def listen(self) -> None:
         """Start to accept, on the same port as before if there was one."""
         self._listening = reactor.listenTCP(self.port, self, interface="127.0.0.1")
+        _bound_kernel_buffers(self._listening.socket)
         self.port = self._listening.getHost().port
 
     def endpoint(self) -> TCP4ClientEndpoint:
@@ -420,6 +435,7 @@ class Gateway:
         self.journal = journal
         self.devices: list[RawDevice] = []
         self._listening = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        _bound_kernel_buffers(self._listening.socket)
         self.port: int = self._listening.getHost().port
 
     async def device(self) -> RawDevice:
@@ -427,6 +443,7 @@ class Gateway:
         device = RawDevice()
         self.devices.append(device)
         await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", self.port), device)
+        _bound_kernel_buffers(device.transport.getHandle())
         return device
 
     async def connected(self, *, version: int = 4, script: Script | None = None, **fields: Any) -> RawDevice:

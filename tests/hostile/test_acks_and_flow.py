@@ -163,7 +163,6 @@ class AuthAndDisconnect(HostileTest):
             {
                 "foreign method": auth(0x19, foreign),
                 "no method": auth(0x19, b""),
-                "no properties": auth(0x19),
                 "code 0": auth(0x00, METHOD),
                 "empty means code 0": auth(),
                 "two methods": auth(0x19, METHOD * 2),
@@ -177,6 +176,7 @@ class AuthAndDisconnect(HostileTest):
                 "flags": b"\xf1" + auth(0x19, METHOD)[1:],
                 "unknown code": auth(0x01, METHOD),
                 "cut": packet(0xF0, b"\x19\x20"),
+                "no property length": auth(0x19),
                 "foreign property": auth(0x19, METHOD + b"\x01\x01"),
             },
             version=5,

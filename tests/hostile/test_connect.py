@@ -87,7 +87,9 @@ class Malformed(HostileTest):
             for data in cases.values():
                 device = await gateway.device()
                 device.send(data)
-                self.assertIn(await device.read_until_closed(), (b"", wire.connack(0x81, version=5)))
+                answer = await device.read_until_closed()
+                if answer:
+                    self.check_connack(answer, 5, [0x81])
                 await gateway.released()
                 self.assertEqual(gateway.counters.target_dials, 0)
 
@@ -210,7 +212,9 @@ class Names(HostileTest):
             for name in names:
                 device = await gateway.device()
                 device.send(connect(version=5, name=name))
-                self.assertIn(await device.read_until_closed(), (b"", wire.connack(0x84, version=5)), name[:8])
+                answer = await device.read_until_closed()
+                if answer:
+                    self.check_connack(answer, 5, [0x84])
                 await gateway.released()
                 self.assertEqual(gateway.counters.target_dials, 0)
 

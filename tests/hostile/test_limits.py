@@ -16,7 +16,7 @@ from mgate.limits import Limits
 from tests import wire
 from tests.gateway import WITNESS, Flood, RawDevice, RecordingTarget, Script, eventually
 from tests.hostile.refusals import HostileTest
-from tests.hostile.test_faults import BlackHole
+from tests.hostile.test_faults import FLOOD, BlackHole
 from tests.wire import connack, connect, publish, subscribe, unsubscribe, user_property
 
 reactor: Any = installed_reactor
@@ -129,7 +129,7 @@ class Times(HostileTest):
         for gateway in await self.pair(Limits(drain_timeout=0.3)):
             device = await gateway.connected(script=Script(answers=False))
             device.uplink.stop_reading()
-            await Flood(device, publish("a", bytes(16_000)), 48 << 20).stalled()
+            await Flood(device, publish("a", bytes(16_000)), FLOOD).stalled()
             device.reset()
             await eventually(lambda gateway=gateway: not gateway.counters.connections, lambda: "still open", 2)
             device.uplink.read_on()
@@ -139,13 +139,14 @@ class Times(HostileTest):
         for gateway in await self.pair(Limits(drain_timeout=0.3)):
             device = await gateway.connected()
             device.stop_reading()
-            await Flood(device.uplink, publish("a", bytes(16_000)), 48 << 20).stalled()
+            await Flood(device.uplink, publish("a", bytes(16_000)), FLOOD).stalled()
             device.uplink.reset()
             await eventually(lambda gateway=gateway: not gateway.counters.connections, lambda: "still open", 2)
 
     @skipUnless(sys.platform == "linux", "reads /proc")
-    async def test_keep_alive_is_that_of_tcp_where_the_device_asks_for_none(self) -> None:
-        gateway = await self.gateway(limits=Limits(keep_alive=7))
+    async def test_tcp_keep_alive_notices_a_device_that_vanished(self) -> None:
+        """Not a limit that one sets: 60 s idle, then three probes 10 s apart."""
+        gateway = await self.gateway()
         device = await gateway.connected()
         with open("/proc/net/tcp", encoding="ascii") as table:
             rows = [row.split() for row in table]
@@ -154,7 +155,7 @@ class Times(HostileTest):
         self.assertEqual(len(timers), 1)
         kind, when = timers[0].split(":")
         self.assertEqual(kind, "02", "a keep-alive timer runs")
-        self.assertLessEqual(int(when, 16), 7 * 100, "hundredths of a second")
+        self.assertLessEqual(int(when, 16), 60 * 100, "hundredths of a second")
 
 
 class Sizes(HostileTest):
@@ -169,7 +170,10 @@ class Sizes(HostileTest):
                 self.assertEqual(len(whole), 500)
                 device = await gateway.connected(version=version, username="u" * (500 - rest))
                 self.assertEqual(device.uplink.packets[0], whole)
-            await self.refused_at_connect({"501": connect(version=version, username="u" * (501 - rest))[:2]})
+                await gateway.settle()
+            over = connect(version=version, username="u" * (501 - rest))
+            self.assertEqual(len(over), 501)
+            await self.refused_at_connect({"501": over, "its header": over[:3]})
 
     async def test_max_packet_size(self) -> None:
         await self.pair(Limits(max_packet_size=500))
@@ -195,6 +199,7 @@ class Sizes(HostileTest):
         for version in (3, 4, 5):
             for gateway in await self.pair():
                 await gateway.connected(version=version, client_id="12345678")
+                await gateway.settle()
             over = {"9": connect("123456789", version=version), "in bytes": connect("\u00e9" * 5, version=version)}
             await self.refused_at_connect(over, version=version, codes=[0x85 if version == 5 else 2])
 
@@ -223,6 +228,7 @@ class Sizes(HostileTest):
         two, three = user_property("k", "v") * 2, user_property("k", "v") * 3
         for gateway in await self.pair():
             await gateway.connected(version=5, props=two, will=wire.Will(properties=two))
+            await gateway.settle()
         over = {
             "CONNECT": connect(version=5, props=three),
             "will": connect(version=5, will=wire.Will(properties=three)),
@@ -234,7 +240,6 @@ class Sizes(HostileTest):
                 "PUBLISH": publish("a", version=5, props=props),
                 "SUBSCRIBE": subscribe("a", version=5, props=props),
                 "UNSUBSCRIBE": unsubscribe("a", version=5, props=props),
-                "PUBACK": wire.puback(1, 0, props),
             }
 
         await self.passed(packets(two), version=5)
@@ -296,7 +301,7 @@ class Buffers(HostileTest):
         device = await gateway.connected(script=Script(answers=False))
         device.uplink.stop_reading()
         message = publish("a", bytes(16_000))
-        flood = Flood(device, message, 96 << 20)
+        flood = Flood(device, message, 2 * FLOOD)
         taken = await flood.stalled()
         device.uplink.read_on()
         flood.stopProducing()
@@ -306,8 +311,8 @@ class Buffers(HostileTest):
 
     async def test_write_buffer_high_and_low(self) -> None:
         small = await self.stalled_at(Limits(write_buffer_high=64 << 10, write_buffer_low=16 << 10))
-        large = await self.stalled_at(Limits(write_buffer_high=40 << 20, write_buffer_low=1 << 20))
-        self.assertGreater(large - small, 20 << 20, "the gateway holds as much as it is told, and no more")
+        large = await self.stalled_at(Limits(write_buffer_high=16 << 20, write_buffer_low=1 << 20))
+        self.assertGreater(large - small, 8 << 20, "the gateway holds as much as it is told, and no more")
 
 
 class Complete(HostileTest):
