@@ -55,8 +55,9 @@ docs: .venv/.docs
 	@echo "Open docs/_build/html/index.html"
 
 clean:
-	rm -rf .venv build dist mgate.egg-info docs/_build .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache \
+	rm -rf .venv build dist mgate.egg-info docs/_build benchmarks/build .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache \
 	    .ruff_cache _trial_temp*
+	find . -name dropin.cache -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps: a step runs again when what it was made from has changed.
