@@ -239,10 +239,11 @@ class Names(HostileTest):
         await self.refused_at_connect(cases, version=3, codes=[2])
 
     async def test_m16_empty_client_identifier_where_it_is_legal(self) -> None:
-        for version in (4, 5):
+        """3.1.1 lets the target choose one if the session is not kept, 5 always [MQTT-3.1.3-6]."""
+        for version, clean in ((4, True), (5, True), (5, False)):
             for gateway in await self.pair():
-                device = await gateway.connected(version=version, client_id="", clean=True)
-                self.assertEqual(device.uplink.packets[0], connect("", version=version))
+                device = await gateway.connected(version=version, client_id="", clean=clean)
+                self.assertEqual(device.uplink.packets[0], connect("", version=version, clean=clean))
 
     async def test_m17_client_identifier_with_line_breaks_is_forwarded(self) -> None:
         name = b"a\r\nevent=connect client=admin\x1b[2J\x1b]0;x\x07"

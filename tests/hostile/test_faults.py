@@ -138,7 +138,7 @@ class Faults(HostileTest):
                 device.read_on()
                 total = -(-FLOOD // len(message)) * len(message)
                 await device.until(
-                    lambda device=device, total=total: len(device.unread) >= total, f"{total} bytes", 10
+                    lambda device=device, total=total: len(device.received) > total, f"{total} bytes", 10
                 )
                 self.assertEqual(device.unread.count(message), total // len(message))
                 device.reset()

@@ -169,6 +169,17 @@ class Faults(HostileTest):
     async def test_x01_handler_raises(self) -> None:
         await self.refused_everywhere(RAISES)
 
+    async def test_x01_handler_that_wants_to_stop_the_process(self) -> None:
+        for error in (SystemExit(3), GeneratorExit(), KeyboardInterrupt()):
+            gateway = await self.gateway(handler(auth_publish=raising(error)))
+            for version in (3, 4, 5):
+                device = await gateway.connected(version=version)
+                device.send(publish("a", qos=1, version=version))
+                await device.until(lambda device=device: device.closed or bool(device.unread), "answer or close")
+                self.assertEqual(device.uplink.behind_connect, b"")
+                await gateway.settle()
+                self.flushLoggedErrors(type(error))
+
     async def test_x02_handler_hangs(self) -> None:
         cancelled: list[Any] = []
         await self.refused_everywhere(
