@@ -15,7 +15,6 @@ import importlib.util
 import random
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -27,6 +26,8 @@ from mgate.mqtt.packets import Connect  # noqa: E402
 from mgate.outcome import Direction  # noqa: E402
 from tests.mqtt.cases import CASES  # noqa: E402
 
+CORPUS = Path(__file__).parent / "corpus" / "mqtt"
+"""Where atheris keeps the inputs that reached something new; git ignores it."""
 MODES = [(version, direction) for version in (3, 4, 5) for direction in Direction]
 SEEDS = [bytes((MODES.index((case.version, case.direction)),)) + case.data for case in CASES if len(case.data) < 1000]
 
@@ -82,11 +83,11 @@ def main() -> None:
     if importlib.util.find_spec("atheris") is not None:
         atheris = importlib.import_module("atheris")
         atheris.instrument_all()
-        with TemporaryDirectory() as corpus:
-            for number, seed in enumerate(SEEDS):
-                Path(corpus, str(number)).write_bytes(seed)
-            atheris.Setup([*sys.argv, corpus], check)
-            atheris.Fuzz()
+        CORPUS.mkdir(parents=True, exist_ok=True)
+        for number, seed in enumerate(SEEDS):
+            CORPUS.joinpath(f"case-{number}").write_bytes(seed)
+        atheris.Setup([*sys.argv, str(CORPUS)], check)
+        atheris.Fuzz()
         return
     parser = argparse.ArgumentParser(description="Fuzz the MQTT codec.")
     parser.add_argument("--runs", type=int, default=1_000_000, help="how many inputs (default: %(default)s)")

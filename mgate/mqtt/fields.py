@@ -31,6 +31,8 @@ def read_integer(data: bytes, pos: int, stop: int, size: int = 2) -> int:
 
 def read_varint(data: bytes, pos: int, stop: int) -> tuple[int, int]:
     """Read a Variable Byte Integer at `pos`. Returns its value and the position behind it."""
+    if pos < stop and data[pos] < 0x80:
+        return data[pos], pos + 1
     value = 0
     for index in range(min(4, stop - pos)):
         byte = data[pos + index]
@@ -42,20 +44,26 @@ def read_varint(data: bytes, pos: int, stop: int) -> tuple[int, int]:
     raise Malformed("variable byte integer does not end")
 
 
+def _span(data: bytes, pos: int, stop: int) -> tuple[int, int]:
+    """Where the field starts and ends whose two byte length is at `pos`."""
+    start = pos + 2
+    if start <= stop:
+        end = start + (data[pos] << 8 | data[pos + 1])
+        if end <= stop:
+            return start, end
+    raise Malformed("field runs beyond its packet")
+
+
 def read_binary(data: bytes, pos: int, stop: int) -> tuple[bytes, int]:
     """Read Binary Data with its length at `pos`. Returns it and the position behind it."""
-    end = pos + 2 + read_integer(data, pos, stop)
-    if end > stop:
-        raise Malformed("field runs beyond its packet")
-    return data[pos + 2 : end], end
+    start, end = _span(data, pos, stop)
+    return data[start:end], end
 
 
 def read_text(data: bytes, pos: int, stop: int) -> tuple[str, int]:
     """Read a UTF-8 Encoded String with its length at `pos`. Returns it and the position behind it."""
-    end = pos + 2 + read_integer(data, pos, stop)
-    if end > stop:
-        raise Malformed("field runs beyond its packet")
-    return decode_text(data, pos + 2, end), end
+    start, end = _span(data, pos, stop)
+    return decode_text(data, start, end), end
 
 
 def encode_integer(value: int, size: int = 2) -> bytes:
