@@ -19,12 +19,10 @@ class Counters:
     sessions_total: int = 0
     """CONNACK 0 of the target reached the device."""
     packets_uplink: list[int] = field(default_factory=lambda: [0] * 16)
-    """Forwarded to the target, by packet type."""
+    """Whole packets that came, by packet type."""
     packets_downlink: list[int] = field(default_factory=lambda: [0] * 16)
     bytes_uplink: int = 0
     bytes_downlink: int = 0
-    admitted: int = 0
-    """Decisions of handlers that admitted."""
     questions: int = 0
     """Decisions that a handler did not make at once."""
     rejects: dict[str, int] = field(default_factory=dict)

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
+from zope.interface import implementer
 
 from mgate.counters import Counters
 from mgate.errors import GateError, TargetLost, TimedOut
@@ -51,12 +51,20 @@ class LinkRelay(Protocol):
     def closed(self, reason: str) -> str: ...
 
 
-class _TargetFactory(Factory):
-    noisy = False
+class LinkOwner(Protocol):
+    """The protocol of the device, which keeps its time."""
+
+    def opened(self) -> None:
+        """The target has accepted the connection."""
+
+    def closed(self, reason: str) -> None:
+        """Both sides are gone; called once, with a reason word."""
 
 
+@implementer(IProtocolFactory)
 class Link:
-    """Both sides of one connection. The device's protocol makes it at accept.
+    """Both sides of one connection. The device's protocol makes it at accept. It is itself the factory of the target's
+    protocol: an object for each connection less.
 
     Args:
         relay: the sans-IO core.
@@ -65,13 +73,12 @@ class Link:
         limits: times and sizes.
         counters: those of the listener.
         clock: IReactorTime.
-        opened: called when the target has accepted the connection.
-        closed: called once, with a reason word, when both sides are gone.
+        owner: told when the connection is open and when it is over.
     """
 
     __slots__ = (
-        "_attempt", "_clock", "_closed", "_counters", "_deadline", "_join", "_limits", "_opened", "_pending", "_reason",
-        "_relay", "_targets", "_timers", "device", "state", "target",
+        "_attempt", "_clock", "_counters", "_deadline", "_join", "_limits", "_owner", "_pending", "_reason", "_relay",
+        "_targets", "_timers", "device", "state", "target",
     )  # fmt: skip
 
     def __init__(
@@ -82,8 +89,7 @@ class Link:
         limits: Limits,
         counters: Counters,
         clock: Any,
-        opened: Callable[[], None],
-        closed: Callable[[str], None],
+        owner: LinkOwner,
     ) -> None:
         self._relay = relay
         self._targets = targets
@@ -91,8 +97,7 @@ class Link:
         self._limits = limits
         self._counters = counters
         self._clock = clock
-        self._opened = opened
-        self._closed = closed
+        self._owner = owner
         self._reason = ""
         self._pending: list[bytes] | None = None
         self._attempt: Any = None
@@ -137,7 +142,7 @@ class Link:
         if direction is DOWNLINK and not self.device.reading and not self._relay.crowded(UPLINK):
             self.device.open(CROWDED)
         if outcome.release:
-            self._opened()
+            self._owner.opened()
             self._apply(UPLINK, self._relay.answer(UPLINK, None))
         elif near.transport is None and not self._relay.pending(direction):
             self._drained(direction)
@@ -177,8 +182,7 @@ class Link:
     def _dial(self, index: int) -> None:
         """Try the addresses in turn."""
         self._counters.target_dials += 1
-        factory = _TargetFactory.forProtocol(lambda: self._join(self))
-        self._attempt = self._targets[index].connect(factory)
+        self._attempt = self._targets[index].connect(self)
         self._attempt.addTimeout(self._limits.dial_timeout, self._clock)
         self._attempt.addCallbacks(lambda protocol: None, self._missed, errbackArgs=(index,))
 
@@ -193,6 +197,16 @@ class Link:
             self.fail(TargetLost("the target can not be reached", "target_down"))
         else:
             self.fail(TargetLost("the target does not answer", "target_slow"))
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """IProtocolFactory: the protocol of the target side."""
+        return self._join(self)
+
+    def doStart(self) -> None:
+        """IProtocolFactory."""
+
+    def doStop(self) -> None:
+        """IProtocolFactory."""
 
     def joined(self, transport: Any) -> None:
         """The target is connected; its protocol calls this."""
@@ -306,4 +320,4 @@ class Link:
         for timer in (self._timers or {}).values():
             timer.cancel()
         self._timers = None
-        self._closed(self._relay.closed(self._reason))
+        self._owner.closed(self._relay.closed(self._reason))

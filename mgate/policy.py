@@ -150,41 +150,31 @@ class Hook:
 
 
 class Notice:
-    """One notification hook of all handlers. Whatever a handler answers changes nothing; faults are reported.
-
-    Attributes:
-        call: the bound method of a single handler, or all of them in order. It may raise, and what it returns goes to
-            `outlive` unless it is None.
-    """
+    """One notification hook of all handlers. Whatever a handler answers changes nothing; faults are reported."""
 
     def __init__(self, name: str, calls: Sequence[Call], report: Report) -> None:
         self.name = name
         self._calls = calls
         self._report = report
-        self.call = calls[0][1] if len(calls) == 1 else self.tell
 
     def tell(self, *arguments: Any) -> None:
         """Tell every handler, whatever the others do."""
-        for name, call in self._calls:
+        for handler, call in self._calls:
             try:
                 answer = call(*arguments)
             except Exception as error:
-                self._report(name, self.name, error)
+                self._report(handler, self.name, error)
             else:
                 if answer is not None:
-                    self.outlive(answer, name)
+                    self._outlive(handler, answer)
 
-    def outlive(self, answer: Any, handler: str = "") -> None:
+    def _outlive(self, handler: str, answer: Any) -> None:
         """Let a notification that waits run to its end by itself."""
         answer = _settle(answer)
         if isinstance(answer, Deferred):
-            answer.addErrback(lambda failure: self.fault(failure.value, handler))
+            answer.addErrback(lambda failure: self._report(handler, self.name, failure.value))
         elif isinstance(answer, Failure):
-            self.fault(answer.value, handler)
-
-    def fault(self, error: BaseException, handler: str = "") -> None:
-        """A notification failed; it is reported, and nothing else happens."""
-        self._report(handler or self._calls[0][0], self.name, error)
+            self._report(handler, self.name, answer.value)
 
 
 class Policy:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 __all__ = ["Filter", "Message", "Peer", "Session"]
+
+
+class _Reader(Protocol):
+    """What a relay lends its session."""
+
+    def read_judged(self) -> Any: ...
 
 
 class Peer(NamedTuple):
@@ -91,7 +96,7 @@ class Session:
     will: Message | None = None
     properties: Any = None
     _attributes: dict[str, Any] | None = None
-    _reader: Callable[[], Any] | None = None
+    _reader: _Reader | None = None
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -107,7 +112,7 @@ class Session:
         Use it for what not every protocol has: QoS, retain, properties, subscription options. It is decoded at first
         use, and it is there while a hook runs, up to the first ``await`` of a coroutine; later it is None.
         """
-        return self._reader() if self._reader is not None else None
+        return self._reader.read_judged() if self._reader is not None else None
 
     def __repr__(self) -> str:
         return f"<Session {self.connection_id} {self.protocol} id={self.id!r} username={self.username!r}>"

@@ -1,4 +1,4 @@
-"""What the target has not answered yet, for the handlers to be told and for acknowledgements to be merged."""
+"""The requests that the target has not answered yet, for the handlers to be told and for codes to be merged."""
 
 from __future__ import annotations
 
@@ -12,36 +12,15 @@ REQUESTS_MOST = 512 * 1024
 
 
 class Exchanges:
-    """The open exchanges of one connection, by packet identifier.
+    """SUBSCRIBE and UNSUBSCRIBE of one connection, by packet identifier; and which filters were rewritten."""
 
-    Attributes:
-        size: bytes kept, in messages that wait for PUBACK or PUBREC.
-    """
-
-    __slots__ = ("_messages", "_renamed", "_requests", "_requests_size", "_rewritten_most", "size")
+    __slots__ = ("_renamed", "_requests", "_requests_size", "_rewritten_most")
 
     def __init__(self, rewritten_most: int) -> None:
-        self.size = 0
-        self._messages: dict[int, tuple[str, bytes]] = {}
         self._requests: dict[int, Request] = {}
         self._requests_size = 0
         self._renamed: dict[str, list[str]] = {}
         self._rewritten_most = rewritten_most
-
-    def sent(self, packet_id: int, topic: str, payload: bytes) -> None:
-        """A message of QoS 1 or 2 was forwarded, and the handlers are to be told once it is acknowledged."""
-        again = self._messages.get(packet_id)
-        if again is not None:
-            self.size -= len(again[1])
-        self._messages[packet_id] = (topic, payload)
-        self.size += len(payload)
-
-    def acknowledged(self, packet_id: int) -> tuple[str, bytes] | None:
-        """The message that a PUBACK or PUBREC answers."""
-        message = self._messages.pop(packet_id, None)
-        if message is not None:
-            self.size -= len(message[1])
-        return message
 
     def asked(self, packet_id: int, request: Request) -> None:
         """A SUBSCRIBE or UNSUBSCRIBE was forwarded. Raises Denied if the target leaves too many unanswered."""

@@ -13,7 +13,7 @@ Span = tuple[int, int, int, int]
 """(first byte of the packet, its position, start of the body, stop of the body)."""
 
 
-def split(data: bytes, limit: int) -> tuple[list[Span], int, int, Malformed | None]:
+def split(data: bytes | memoryview, limit: int) -> tuple[list[Span], int, int, Malformed | None]:
     """Find the whole packets in `data`; the relays call it once for each chunk.
 
     Args:

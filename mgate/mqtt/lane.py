@@ -14,6 +14,9 @@ __all__ = ["Journey", "Lane", "note"]
 Journey = Generator[Question, Any, None]
 """The way of one packet that is not plain: it yields a Question where a handler thinks, and is sent the answer."""
 
+NOTHING: list[Any] = []
+"""Stands for every list of an idle lane, so that an idle connection has none of its own. Never changed."""
+
 LARGE = 8192
 """Bytes still missing, from which on an unfinished packet is completed by itself and not with all that follows it."""
 
@@ -32,11 +35,12 @@ class Lane:
         swallowed: QoS 2 messages that went nowhere; the gateway finishes their exchange with the near side.
         open: QoS 2 messages that were forwarded and not yet released.
         lowered: QoS 2 messages that were forwarded with QoS 1.
+        waiting: messages that wait for PUBACK or PUBREC. waiting_size: their bytes.
     """
 
     __slots__ = (
         "_have", "_need", "_parts", "aliases", "blocked", "counts", "direction", "ended", "held", "hook", "journey",
-        "lowered", "notice", "open", "out", "ping", "question", "reply", "swallowed",
+        "lowered", "notice", "open", "out", "ping", "question", "reply", "swallowed", "waiting", "waiting_size",
     )  # fmt: skip
 
     def __init__(
@@ -47,8 +51,8 @@ class Lane:
         self.counts = counts
         self.hook = hook
         self.notice = notice
-        self.out: list[bytes] = []
-        self.reply: list[bytes] = []
+        self.out: list[bytes] = NOTHING
+        self.reply: list[bytes] = NOTHING
         self.journey: Journey | None = None
         self.question: Question | None = None
         self.blocked = False
@@ -57,8 +61,10 @@ class Lane:
         self.swallowed: set[int] | None = None
         self.open: set[int] | None = None
         self.lowered: set[int] | None = None
+        self.waiting: dict[int, tuple[str, bytes]] | None = None
+        self.waiting_size = 0
         self.aliases: Aliases | None = None
-        self._parts: list[bytes | memoryview] = []
+        self._parts: list[bytes | memoryview] = NOTHING
         self._have = 0
         self._need = 0
 
@@ -74,11 +80,11 @@ class Lane:
 
     def keep(self, rest: bytes | memoryview, need: int) -> None:
         """Remember the beginning of a packet, and that looking again pays from `need` bytes on."""
-        self._parts.append(rest)
+        self._parts = [rest]
         self._have = len(rest)
         self._need = need
 
-    def take(self, data: bytes) -> tuple[bytes, bytes]:
+    def take(self, data: bytes) -> tuple[bytes, bytes | memoryview]:
         """Put a new chunk behind the unfinished packet.
 
         Nothing is joined before there is enough: joining on each read would be quadratic. A large packet is completed
@@ -92,12 +98,29 @@ class Lane:
             self._parts.append(data)
             self._have += len(data)
             return b"", b""
-        parts, self._parts, self._have = self._parts, [], 0
+        parts, self._parts, self._have = self._parts, NOTHING, 0
         if missing < LARGE or len(data) == missing:
             parts.append(data)
             return b"".join(parts), b""
-        parts.append(memoryview(data)[:missing])
-        return b"".join(parts), data[missing:]
+        view = memoryview(data)
+        parts.append(view[:missing])
+        return b"".join(parts), view[missing:]
+
+    def wait(self, packet_id: int, topic: str, payload: bytes) -> None:
+        """A message of QoS 1 or 2 was forwarded; the handlers are told once it is acknowledged."""
+        if self.waiting is None:
+            self.waiting = {}
+        elif packet_id in self.waiting:
+            self.waiting_size -= len(self.waiting[packet_id][1])
+        self.waiting[packet_id] = (topic, payload)
+        self.waiting_size += len(payload)
+
+    def acknowledged(self, packet_id: int) -> tuple[str, bytes] | None:
+        """The message that a PUBACK or PUBREC answers, if anybody is to be told."""
+        message = self.waiting.pop(packet_id, None) if self.waiting else None
+        if message is not None:
+            self.waiting_size -= len(message[1])
+        return message
 
 
 def note(identifiers: set[int] | None, packet_id: int) -> set[int]:

@@ -38,6 +38,8 @@ UPLINK, DOWNLINK = Direction.UPLINK, Direction.DOWNLINK
 class MqttTargetProtocol(Protocol):
     """The connection to the target, mirrored: it belongs to one device."""
 
+    __slots__ = ("_link", "connected", "transport")
+
     def __init__(self, link: Link) -> None:
         self._link = link
 
@@ -54,10 +56,11 @@ class MqttTargetProtocol(Protocol):
 class MqttDeviceProtocol(Protocol):
     """The connection of one device. Made by `MqttDeviceFactory`."""
 
-    factory: MqttDeviceFactory
+    # Without a dict, an idle connection is smaller.
+    __slots__ = ("_due", "_heard", "_started", "_timer", "connected", "factory", "link", "relay", "transport")
 
     def __init__(self, factory: MqttDeviceFactory, session: Session) -> None:
-        self.factory = factory
+        self.factory: MqttDeviceFactory = factory
         self.relay = MqttRelay(
             session, factory.policy, factory.limits, factory.choices, factory.counters, factory.journal, factory.topics
         )
@@ -68,8 +71,7 @@ class MqttDeviceProtocol(Protocol):
             factory.limits,
             factory.counters,
             factory.clock,
-            self._opened,
-            self._closed,
+            self,
         )
         self._heard = factory.now()
         self._started = 0.0
@@ -148,11 +150,13 @@ class MqttDeviceProtocol(Protocol):
             self._timer.cancel()
             self._timer = None
 
-    def _opened(self) -> None:
+    def opened(self) -> None:
+        """The link is open: from now on the keep alive counts."""
         self._heard = self.factory.now()
         self._schedule()
 
-    def _closed(self, reason: str) -> None:
+    def closed(self, reason: str) -> None:
+        """Both sides are gone."""
         self._stop_timer()
         self.factory.gone(self, reason)
 

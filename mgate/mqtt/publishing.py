@@ -119,7 +119,7 @@ def forwarded(relay: MqttRelay, lane: Lane, came: Publish, went: Publish) -> Non
         if went.qos == 0:
             lane.notice.tell(relay.session, topic, went.payload)
         else:
-            relay.exchanges.sent(went.packet_id, topic, went.payload)
+            lane.wait(went.packet_id, topic, went.payload)
 
 
 def refuse(relay: MqttRelay, lane: Lane, packet: Publish, denied: Denied) -> None:
@@ -165,7 +165,7 @@ def judge_acknowledgement(
     if isinstance(packet, Pubcomp):
         return packet
     if sender.notice is not None:
-        message = relay.exchanges.acknowledged(packet.packet_id)
+        message = sender.acknowledged(packet.packet_id)
         if message is not None and not failed:
             sender.notice.tell(relay.session, *message)
     if failed and isinstance(packet, Pubrec) and sender.open:

@@ -28,7 +28,7 @@ from mgate.mqtt.decode import decode
 from mgate.mqtt.encode import encode
 from mgate.mqtt.exchanges import Exchanges
 from mgate.mqtt.framing import split
-from mgate.mqtt.lane import Journey, Lane
+from mgate.mqtt.lane import NOTHING, Journey, Lane
 from mgate.mqtt.packets import Connack, Packet, PacketType, Publish, Subscribe
 from mgate.mqtt.properties import Properties, PropertyId
 from mgate.mqtt.publishing import UNASKED
@@ -120,7 +120,7 @@ class MqttRelay:
         self._released = False
         self._connected = False
         self._exchanges: Exchanges | None = None
-        session._reader = self._read_judged
+        session._reader = self
 
     @property
     def exchanges(self) -> Exchanges:
@@ -133,8 +133,7 @@ class MqttRelay:
         """Does so much wait that the side which `direction` starts from should not be read for a while?"""
         if direction is Direction.DOWNLINK:
             return len(self.down.held) > HELD_MOST
-        waiting = self._exchanges.size if self._exchanges is not None else 0
-        return len(self.up.held) > HELD_MOST or waiting > AWAITED_MOST
+        return len(self.up.held) > HELD_MOST or self.up.waiting_size > AWAITED_MOST
 
     def pending(self, direction: Direction) -> bool:
         """Is there something of this direction that was read and not yet decided?"""
@@ -149,11 +148,12 @@ class MqttRelay:
         if lane.blocked:
             lane.hold(data)
             return Outcome()
-        rest = b""
+        rest: bytes | memoryview = b""
         if lane.unfinished:
             data, rest = lane.take(data)
             if not data:
                 return Outcome()
+        lane.out, lane.reply = [], []
         self._walk(lane, data)
         if rest:
             self._walk(lane, rest)
@@ -163,6 +163,7 @@ class MqttRelay:
         """The question of this direction was decided (`TimedOut`: it was not), or the other direction released it."""
         lane = self.up if direction is Direction.UPLINK else self.down
         self._active = lane
+        lane.out, lane.reply = [], []
         lane.blocked = lane.ended
         if lane.journey is not None:
             journey, lane.journey, lane.question = lane.journey, None, None
@@ -175,21 +176,21 @@ class MqttRelay:
             self._walk(lane, held)
         return self._outcome(lane)
 
-    def _walk(self, lane: Lane, data: bytes) -> None:
+    def _walk(self, lane: Lane, data: bytes | memoryview) -> None:
         """Take one chunk apart, packet by packet; what stays as it came leaves as one slice."""
         if lane.blocked:
-            lane.hold(data)
+            lane.hold(bytes(data))
             return
         self._active = lane
         clean = end = 0
         try:
             if self.state != OPEN:
-                data = connecting.opening(self, lane, data)
+                data = connecting.opening(self, lane, bytes(data))
                 if not data:
                     return
             spans, end, need, error = split(data, self.limits.max_packet_size)
             if spans:
-                self._data = data
+                self._data = data = bytes(data)
                 self.heard = self.heard or lane is self.up
             table = steps.INSPECTED if self._inspected else steps.PLAIN
             counts = lane.counts
@@ -209,7 +210,8 @@ class MqttRelay:
             end = span[1] if end else 0
         finally:
             self._data, self.judged = b"", None
-        lane.out.append(data[clean:end])
+        if end > clean:
+            lane.out.append(bytes(data[clean:end]))
         if error is not None:
             self._broken(lane, error)
         elif need:
@@ -266,7 +268,6 @@ class MqttRelay:
                 decision = hook.late()
         if isinstance(decision, Denied):
             raise decision
-        self.counters.admitted += 1
         return decision
 
     def _outcome(self, lane: Lane) -> Outcome:
@@ -275,8 +276,7 @@ class MqttRelay:
         outcome = Outcome(
             out[0] if len(out) == 1 else b"".join(out), b"".join(reply), lane.question, self.closing, self._released
         )
-        out.clear()
-        reply.clear()
+        lane.out = lane.reply = NOTHING
         self._released = False
         return outcome
 
@@ -366,8 +366,8 @@ class MqttRelay:
         else:
             self.end(denied)
 
-    def _read_judged(self) -> Any:
-        """The packet that a hook is asked about, for `Session.packet`."""
+    def read_judged(self) -> Any:
+        """The packet that a hook is asked about; `Session.packet` calls this."""
         if isinstance(self.judged, tuple):
             self.judged = self.decode(self._active, self._data, self.judged)
         return self.judged

@@ -71,10 +71,9 @@ def publish(relay: MqttRelay, lane: Lane, data: bytes, span: Span) -> Journey | 
         if answer is not None and answer is not True:
             decision = hook.decide(answer, topic, payload)
             return relay.journey(lane, relay.decode(lane, data, span), data[span[1] : stop], decision)
-        relay.counters.admitted += 1
     if notice is not None:
         if qos:
-            relay.exchanges.sent(packet_id, topic, payload)
+            lane.wait(packet_id, topic, payload)
         else:
             notice.tell(relay.session, topic, payload)
     return None
@@ -85,11 +84,11 @@ def acknowledgement(relay: MqttRelay, lane: Lane, data: bytes, span: Span) -> Jo
     head, _, body, stop = span
     if stop - body == 2 and not head & 15:
         packet_id = data[body] << 8 | data[body + 1]
-        sender = relay.other(lane)
+        sender = relay.down if lane is relay.up else relay.up
         if packet_id and not sender.lowered:
-            if sender.notice is not None and head != 0x70:
-                message = relay.exchanges.acknowledged(packet_id)
-                if message is not None:
+            if sender.waiting and head != 0x70:
+                message = sender.acknowledged(packet_id)
+                if message is not None and sender.notice is not None:
                     sender.notice.tell(relay.session, *message)
             return None
     return inspected(relay, lane, data, span)
