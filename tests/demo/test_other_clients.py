@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import sys
 import textwrap
@@ -14,41 +13,12 @@ from paho.mqtt.client import CallbackAPIVersion, Client, MQTTMessage, MQTTProtoc
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
-from twisted.internet import reactor as installed_reactor
-from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.threads import deferToThread
-from twisted.internet.utils import getProcessOutputAndValue
-from twisted.trial.unittest import SkipTest, TestCase
 
-from mgate.demo.broker import BrokerFactory
-
-reactor: Any = installed_reactor
+from tests.demo.listening import ListeningTest
 
 PATIENCE = 10
 """Seconds after which what a test waits for counts as never coming."""
-
-
-class ListeningTest(TestCase):
-    """A demo broker on a free port of the loopback interface."""
-
-    timeout = 30
-
-    async def setUp(self) -> None:
-        self.factory = BrokerFactory(reactor)
-        self.port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(self.factory)
-        self.number = str(self.port.getHost().port)
-
-    async def tearDown(self) -> None:
-        await self.port.stopListening()
-        await self.factory.reset_all()
-
-    async def command(self, *arguments: str) -> tuple[str, str, int]:
-        """Run a command to its end; (output, errors, exit code)."""
-        path = shutil.which(arguments[0])
-        if path is None:
-            raise SkipTest(f"{arguments[0]} is not installed")
-        out, err, code = await getProcessOutputAndValue(path, arguments[1:], env={"PYTHONPATH": ":".join(sys.path)})
-        return out.decode(), err.decode(), code
 
 
 class MosquittoClientsTest(ListeningTest):
