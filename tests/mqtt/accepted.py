@@ -243,6 +243,15 @@ _NEW_GOOD: list[tuple[str, Direction, bytes, Packet]] = [
         packet(0x30, text("") + _v5(user_property("a", "b") + b"\x23\0\1")),
         Publish("", properties=Properties([(38, ("a", "b")), (35, 1)])),
     ),
+    *(
+        (
+            f"properties of {size} bytes",
+            UP,
+            packet(0x30, text("a") + _v5(b"\x09" + text(bytes(size - 3)))),
+            Publish("a", properties=Properties([(9, bytes(size - 3))])),
+        )
+        for size in (127, 128, 16383, 16384)
+    ),
     (
         "subscription identifiers",
         DOWN,
