@@ -12,6 +12,9 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo until Ctrl-C; called by the `mgate` command with what follows ``demo``. Returns the exit code."""
-    from mgate.demo.stage import run  # who needs only the broker does not load a gateway
+    try:
+        from mgate.demo.stage import run  # who needs only the broker does not load a gateway
 
-    return run(argv)
+        return run(argv)
+    except KeyboardInterrupt:  # Ctrl-C before the reactor listens to it
+        return 0

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
-from twisted.internet.task import react
+from twisted.internet.task import deferLater, react
 from twisted.logger import globalLogBeginner
 
 from mgate.demo.broker import BrokerFactory
@@ -76,6 +76,7 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 async def _serve(reactor: Any, wanted: int | None, color: bool) -> None:
     """Listen, tell what to type, and wait for ever."""
+    await deferLater(reactor, 0)  # from here on the reactor runs and hears Ctrl-C
     broker = BrokerFactory(reactor)
     broker_port = await _listen(reactor, broker, BROKER_PORT, 0)
     target = TCP4ClientEndpoint(reactor, LOOPBACK, broker_port.getHost().port)
