@@ -79,6 +79,7 @@ class Listener:
     denied_publish: Literal["drop", "disconnect"] = "drop"
     denied_delivery: Literal["drop", "disconnect"] = "drop"
     denied_subscribe_31: Literal["disconnect", "grant"] = "disconnect"
+    denied_will: Literal["refuse", "strip"] = "refuse"
     limits: Limits = Limits()
 
 

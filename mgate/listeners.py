@@ -46,7 +46,7 @@ class StreamListener:
     Args:
         name: of the listener.
         address: what to bind.
-        factory: makes a protocol for each device. If it can `drain`, `stop` waits for that.
+        factory: makes a protocol for each device, and can `drain`.
         reactor: to listen with.
     """
 
@@ -103,8 +103,8 @@ class StreamListener:
 
     def drain(self) -> Deferred[None]:
         """Let the links of this listener come to their end; the factory knows how long that may take."""
-        draining = self._factory.drain()
-        return draining if isinstance(draining, Deferred) else Deferred.fromCoroutine(draining)
+        drained: Deferred[None] = self._factory.drain()
+        return drained
 
     def __str__(self) -> str:
         everywhere = not self.address.host and not self.address.endpoint
@@ -190,19 +190,24 @@ def target_endpoint(reactor: Any, target: TargetAddress, timeout: float) -> IStr
 
 
 def _mqtt(name: str, listener: Listener, policy: Policy, reactor: Any, journal: Journal) -> StreamListener:
+    from mgate.mqtt.choices import Choices
     from mgate.mqtt.protocol import MqttDeviceFactory
 
+    choices = Choices(
+        versions=frozenset(listener.versions),
+        denied_publish=listener.denied_publish,
+        denied_delivery=listener.denied_delivery,
+        denied_subscribe_31=listener.denied_subscribe_31,
+        denied_will=listener.denied_will,
+    )
     factory = MqttDeviceFactory(
         reactor,
         [target_endpoint(reactor, target, listener.limits.dial_timeout) for target in listener.target],
         policy,
         limits=listener.limits,
+        choices=choices,
         listener=name,
         journal=journal,
-        versions=frozenset(listener.versions),
-        denied_publish=listener.denied_publish,
-        denied_delivery=listener.denied_delivery,
-        denied_subscribe_31=listener.denied_subscribe_31,
     )
     return StreamListener(name, listener.listen, factory, reactor)
 

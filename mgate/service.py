@@ -157,7 +157,8 @@ class GatewayService(Service):
             _log.warn("{note}", note=note)
         self._flushing.start(1.0, now=False)
         self._take_signals()
-        self._open().addCallback(self._say_ready)
+        # Once the reactor runs: only then are devices served, and signals handled.
+        self._open().addCallback(lambda _: self._reactor.callWhenRunning(self._say_ready))
 
     def stopService(self) -> Deferred[None]:
         """Called by twistd at SIGTERM and SIGINT: nobody is accepted any more, and the links drain."""
@@ -189,7 +190,7 @@ class GatewayService(Service):
                 listener.close()
             raise BindError("\n".join(texts))
 
-    def _say_ready(self, _: None) -> None:
+    def _say_ready(self) -> None:
         for name, listener in self._listeners.items():
             configured = self._configuration.listeners[name]
             _log.info(

@@ -1,0 +1,331 @@
+"""The service in real processes: exit codes, the last line of standard error, signals, systemd. And what needs none."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import tempfile
+import unittest
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import CannotListenError
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from mgate import systemd
+from mgate.addresses import parse_listen, parse_target
+from mgate.config import load
+from mgate.errors import ConfigError
+from mgate.journal import Journal
+from mgate.listeners import PROTOCOLS, BindError, StreamListener, target_endpoint
+from mgate.policy import Policy
+from mgate.service import GatewayService, load_policies
+from tests.processes import DAEMON, MGATE, TWISTD, Running, busy_port, free_port, run
+
+CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a"
+CONNACK = b"\x20\x02\x00\x00"
+
+
+def options(listen: object, *more: str) -> list[str]:
+    return ["--listen", f"127.0.0.1:{listen}" if isinstance(listen, int) else str(listen), "--target",
+            "127.0.0.1:1", *more]  # fmt: skip
+
+
+def last_line(text: str) -> str:
+    return text.rstrip("\n").rpartition("\n")[2]
+
+
+class ProcessTest(unittest.TestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
+    def file(self, text: str, name: str = "mgate.toml") -> str:
+        path = self.folder / name
+        path.write_text(text)
+        return str(path)
+
+
+class ExitCodes(ProcessTest):
+    def test_a_bad_file_is_1(self) -> None:
+        file = self.file('[[listener]]\nname = "mqtt"\nlisten = ":0"\ntarget = "x"\n[listener.limits]\nmax_paket = 1\n')
+        for command in (TWISTD, [*DAEMON, f"--pidfile={self.folder}/pid", "mgate"], [*MGATE, "run"]):
+            with self.subTest(command[-2:]):
+                done = run([*command, "-c", file], directory=str(self.folder))
+                self.assertEqual(done.returncode, 1)
+                said = done.stdout + done.stderr
+                self.assertIn(f"{file}: listener \"mqtt\".listen: port '0' is not a number from 1 to 65535\n", said)
+                self.assertIn(f'{file}: listener "mqtt".limits.max_paket: unknown key', said)
+                self.assertNotIn("Traceback", said)
+
+    def test_a_handler_that_cannot_be_had_is_1(self) -> None:
+        for command in (TWISTD, [*MGATE, "run"]):
+            with self.subTest(command[-1]):
+                done = run([*command, *options(free_port(), "--handler", "lgo")])
+                self.assertEqual(done.returncode, 1)
+                self.assertIn("no handler is called 'lgo' (did you mean 'log'?)", last_line(done.stderr))
+
+    def test_a_busy_port_is_2(self) -> None:
+        port = busy_port(self)
+        for listen in (port, f":{port}", f"tcp:{port}:interface=127.0.0.1"):
+            for command in (TWISTD, [*MGATE, "run"]):
+                with self.subTest(listen, command=command[-1]):
+                    done = run([*command, *options(listen)])
+                    self.assertEqual(done.returncode, 2)
+                    self.assertRegex(last_line(done.stderr), 'listener "mqtt": cannot listen on .*already in use')
+                    self.assertNotIn("Traceback", done.stdout + done.stderr)
+                    self.assertNotIn("ready", done.stdout)
+
+    def test_a_busy_port_fails_the_command_that_would_become_a_daemon(self) -> None:
+        files = [f"--pidfile={self.folder}/pid", f"--logfile={self.folder}/log"]
+        done = run([*DAEMON, *files, "mgate", *options(busy_port(self))])
+        self.assertEqual(done.returncode, 2)
+        self.assertRegex(last_line(done.stderr), "cannot listen on .*already in use")
+        self.assertFalse((self.folder / "pid").exists())
+
+    def test_none_is_left_open_when_one_is_busy(self) -> None:
+        free = free_port()
+        arguments = ["--listen", f"a=127.0.0.1:{free}", "--target", "a=x", "--listen", f"b=127.0.0.1:{busy_port(self)}",
+                     "--target", "b=x"]  # fmt: skip
+        done = run([*TWISTD, *arguments])
+        self.assertEqual(done.returncode, 2)
+        self.assertIn('listener "b"', last_line(done.stderr))
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", free))
+
+    def test_endpoint_strings(self) -> None:
+        done = run([*TWISTD, *options("unix:a:b:c:d")])
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(last_line(done.stderr), "listener \"mqtt\".listen: 'unix:a:b:c:d' is no endpoint string")
+        done = run([*TWISTD, *options("systemd:domain=INET:name=mqtt")])
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("systemd handed over no such socket", last_line(done.stderr))
+
+
+class Life(ProcessTest):
+    def test_ready_then_signals(self) -> None:
+        port = free_port()
+        running = Running(self, [*TWISTD, *options(f":{port}")])
+        line = running.expect("mqtt: listening on")
+        self.assertIn(f":{port} (all interfaces) -> target mqtt://127.0.0.1:1, handlers: none", line)
+        running.expect("ready: 1 listening")
+        socket.create_connection(("127.0.0.1", port)).close()
+        if socket.has_ipv6:
+            with contextlib.suppress(OSError):  # a machine without ::1
+                socket.create_connection(("::1", port)).close()
+        running.process.send_signal(signal.SIGHUP)
+        running.expect("SIGHUP")
+        socket.create_connection(("127.0.0.1", port)).close()
+        self.assertEqual(running.stop(), -signal.SIGTERM)
+
+    def test_a_device_reaches_the_target(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as broker:
+            port = free_port()
+            target = f"127.0.0.1:{broker.getsockname()[1]}"
+            running = Running(
+                self, [*MGATE, "run", "--listen", f"127.0.0.1:{port}", "--target", "127.0.0.1:1", "--target", target,
+                       "--log-format", "json"]
+            )  # fmt: skip
+            self.assertIn("handlers: none", json.loads(running.expect("listening on"))["msg"])
+            running.expect("ready")
+            broker.settimeout(20)
+            with socket.create_connection(("127.0.0.1", port), 20) as device:
+                device.sendall(CONNECT)
+                side, _ = broker.accept()
+                with side:
+                    side.settimeout(20)
+                    self.assertEqual(side.recv(100), CONNECT)
+                    side.sendall(CONNACK)
+                    self.assertEqual(device.recv(100), CONNACK)
+            record = json.loads(running.expect('"event": "disconnect"'))
+            self.assertEqual((record["client"], record["listener"]), ("a", "mqtt"))
+        self.assertEqual(running.stop(signal.SIGINT), -signal.SIGINT)
+
+    def test_a_daemon(self) -> None:
+        port = free_port()
+        pid_file = self.folder / "pid"
+        log = self.folder / "log"
+        done = run([*DAEMON, f"--pidfile={pid_file}", f"--logfile={log}", "mgate", *options(port)])
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        # The command returns when the daemon has started; the file is there by then.
+        process = int(pid_file.read_text())
+        watch = os.pidfd_open(process)
+        self.addCleanup(os.close, watch)
+        socket.create_connection(("127.0.0.1", port)).close()
+        os.kill(process, signal.SIGTERM)
+        _wait_for(watch)
+        self.assertFalse(pid_file.exists())
+        self.assertIn("ready: 1 listening", log.read_text())
+
+    def test_notes_and_unknown_variables_are_said_at_the_start(self) -> None:
+        running = Running(self, [*TWISTD, *options(free_port())], environ={"MGATE_LOG_LEVLE": "debug"})
+        running.expect("MGATE_LOG_LEVLE: nothing knows this variable (did you mean MGATE_LOG_LEVEL?)")
+        running.expect("ready")
+        running.stop()
+
+
+class Systemd(ProcessTest):
+    def test_ready_and_stopping(self) -> None:
+        for name in (str(self.folder / "notify"), f"\0mgate-test-{os.getpid()}"):
+            with self.subTest(abstract=name.startswith("\0")), socket.socket(
+                socket.AF_UNIX, socket.SOCK_DGRAM
+            ) as manager:
+                manager.bind(name)
+                manager.settimeout(20)
+                running = Running(
+                    self, [*MGATE, "run", *options(free_port())], environ={"NOTIFY_SOCKET": name.replace("\0", "@")}
+                )
+                self.assertEqual(manager.recv(100), b"READY=1")
+                running.stop()
+                self.assertEqual(manager.recv(100), b"STOPPING=1")
+
+    def test_a_socket_that_systemd_hands_over(self) -> None:
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+        code = (
+            "import os, sys; os.dup2(int(sys.argv[1]), 3); os.set_inheritable(3, True); "
+            "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', LISTEN_FDNAMES='mqtt'); "
+            "os.execv(sys.argv[2], sys.argv[2:])"
+        )
+        running = Running(
+            self,
+            [sys.executable, "-c", code, str(listening.fileno()), *TWISTD, *options("systemd:domain=INET:name=mqtt")],
+            pass_fds=[listening.fileno()],
+        )
+        running.expect("ready")
+        socket.create_connection(listening.getsockname()).close()
+        running.stop()
+
+    def test_nobody_waits(self) -> None:
+        self.assertFalse(systemd.notify("READY=1", {}))
+        with self.assertRaises(OSError):
+            systemd.notify("READY=1", {"NOTIFY_SOCKET": str(self.folder / "nothing")})
+
+
+class Endpoints(unittest.TestCase):
+    def test_what_dials_a_target(self) -> None:
+        for text, kind in (
+            ("127.0.0.1:1", "TCP4ClientEndpoint"), ("[::1]:1", "TCP6ClientEndpoint"),
+            ("broker", "HostnameEndpoint"), ("unix:/run/x", "UNIXClientEndpoint"),
+        ):  # fmt: skip
+            with self.subTest(text):
+                self.assertEqual(type(target_endpoint(reactor, parse_target(text), 5.0)).__name__, kind)
+
+
+class FakeFactory:
+    def __init__(self, drained: Deferred[None]) -> None:
+        self.drained = drained
+        self.asked = False
+
+    def drain(self) -> Deferred[None]:
+        self.asked = True
+        return self.drained
+
+
+class FakePort:
+    def __init__(self) -> None:
+        self.stopped = False
+
+    def stopListening(self) -> Deferred[None]:
+        self.stopped = True
+        return succeed(None)
+
+
+class FakeEndpoint:
+    def __init__(self, answer: Deferred[Any]) -> None:
+        self.answer = answer
+
+    def listen(self, factory: object) -> Deferred[Any]:
+        return self.answer
+
+
+class FakeReactor(Clock):
+    def addSystemEventTrigger(self, *arguments: object) -> None:
+        """A process of its own tries what happens at shutdown."""
+
+    def callWhenRunning(self, call: Callable[[], None]) -> None:
+        call()
+
+
+class Assembly(SynchronousTestCase):
+    """The order of things, without sockets."""
+
+    def setUp(self) -> None:
+        self.drained: Deferred[None] = Deferred()
+        self.factory = FakeFactory(self.drained)
+        self.port = FakePort()
+        self.opened: Deferred[Any] = Deferred()
+
+    def service(self) -> GatewayService:
+        environ = {"MGATE_MQTT_WITHOUT_TLS_ADDRESS": "tcp:1884", "MGATE_MQTT_WITHOUT_TLS_TARGET": "x"}
+
+        def opener(name: str, listener: Any, policy: Policy, reactor: Any, journal: Journal) -> StreamListener:
+            return StreamListener(name, listener.listen, self.factory, reactor)
+
+        self.patch(sys.modules["mgate.listeners"], "serverFromString", lambda *_: FakeEndpoint(self.opened))
+        with mock.patch.dict(PROTOCOLS, {"mqtt": opener}):
+            service = GatewayService(load(None, environ), {"mqtt": Policy()}, FakeReactor(), Journal(), {})
+        service.bind()
+        return service
+
+    def test_links_drain_after_the_ports_are_closed(self) -> None:
+        service = self.service()
+        service.privilegedStartService()
+        service.startService()
+        self.opened.callback(self.port)
+        stopped = service.stopService()
+        self.assertTrue(self.port.stopped)
+        self.assertTrue(self.factory.asked)
+        self.assertNoResult(stopped)
+        self.drained.callback(None)
+        self.successResultOf(stopped)
+
+    def test_a_listener_that_cannot_be_opened_ends_the_process(self) -> None:
+        self.opened = fail(CannotListenError("", 1884, OSError(98, "Address already in use")))
+        service = self.service()
+        with mock.patch.object(sys, "__stderr__") as stderr, self.assertRaises(SystemExit) as caught:
+            service.privilegedStartService()
+        self.assertEqual(caught.exception.code, 2)
+        self.assertIn("Address already in use", stderr.write.call_args[0][0])
+
+    def test_handlers_that_cannot_be_had_are_all_named(self) -> None:
+        environ = {"MGATE_MQTT_WITHOUT_TLS_ADDRESS": ":1", "MGATE_MQTT_WITHOUT_TLS_TARGET": "x"}
+        configuration = load(None, environ | {"MGATE_HANDLERS": "one log two"})
+        with self.assertRaises(ConfigError) as caught:
+            load_policies(configuration, Clock(), Journal())
+        self.assertRegex("\n".join(caught.exception.problems), "'one'(.|\n)*'two'")
+
+    def test_handlers_keep_their_order_and_their_names(self) -> None:
+        environ = {"MGATE_MQTT_WITHOUT_TLS_ADDRESS": ":1", "MGATE_MQTT_WITHOUT_TLS_TARGET": "x"}
+        configuration = load(None, environ | {"MGATE_HANDLERS": "log deny:#"})
+        self.assertEqual(load_policies(configuration, Clock(), Journal())["mqtt"].names, ["log", "deny"])
+
+    def test_binding_twice(self) -> None:
+        port = free_port()
+        first, second = (
+            StreamListener(name, parse_listen(f":{port}"), self.factory, Clock()) for name in ("first", "second")
+        )
+        first.bind()
+        first._sockets[0].listen()
+        with self.assertRaises(BindError) as caught:
+            second.bind()
+        self.assertIn('listener "second": cannot listen', caught.exception.text)
+        first.close()
+        second.bind()
+        second.close()
+
+
+def _wait_for(pidfd: int) -> None:
+    if not select.select([pidfd], [], [], 60)[0]:
+        raise AssertionError("the daemon does not end")
