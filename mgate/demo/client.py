@@ -132,7 +132,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     common.add_argument("-u", "--username")
     common.add_argument("-P", "--password")
     common.add_argument("-i", "--id", help="client identifier; default: a random one")
-    common.add_argument("-q", "--qos", type=int, choices=(0, 1, 2), default=0, help="default: %(default)s")
+    common.add_argument("-q", "--qos", type=int, choices=(0, 1, 2), default=1, help="default: %(default)s")
     common.add_argument("-W", "--timeout", type=float, metavar="SECONDS", help="give up after so long")
 
     parser = argparse.ArgumentParser(prog=program, description="A small MQTT client that says why it was refused.")
@@ -212,13 +212,17 @@ async def run(reactor: Any, host: str, port: int, connect: Connect, errand: Erra
     return code
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, program: str = "mgate") -> int:
     """Run `pub` or `sub`; called by the `mgate` command with what follows its name, which starts with one of them.
+
+    Args:
+        argv: the command line behind the name of the program.
+        program: that name, for usage.
 
     Returns:
         0 done, 1 refused, 3 no connection or lost, 4 too late. Wrong usage exits with 2.
     """
-    parser = _parser("mgate")
+    parser = _parser(program)
     options = parser.parse_args(argv)
     try:
         connect, errand = _packets(options)
@@ -238,4 +242,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(program="python -m mgate.demo.client"))

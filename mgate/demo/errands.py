@@ -77,10 +77,12 @@ class Publishing:
 
     def __init__(self, message: Publish) -> None:
         self._message = message
+        self._code = 0
 
     def begin(self, line: Line) -> None:
         line.send(self._message)
         if not self._message.qos:
+            line.say("sent; at QoS 0 nobody acknowledges")
             line.finish(DONE)
 
     def received(self, line: Line, packet: Packet) -> None:
@@ -90,8 +92,12 @@ class Publishing:
                 line.say(f"publish refused: {reason_text(code, packet.properties)}")
                 line.finish(REFUSED)
             elif isinstance(packet, Pubrec):
+                self._code = code
                 line.send(Pubrel(packet.packet_id))
             else:
+                # Not "published": below version 5 a refused message is acknowledged too [MQTT-3.3.5-2].
+                self._code = self._code or code
+                line.say("acknowledged" + (f": {reason_text(self._code)}" if self._code else ""))
                 line.finish(DONE)
 
     def late(self) -> int:

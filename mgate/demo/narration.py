@@ -75,7 +75,7 @@ class Narrator:
         """The hook `ask`, which tells what it answered."""
 
         def told(session: Session, *arguments: Any) -> Any:
-            asked = arguments[0] if arguments else f"(user {session.username})"
+            asked = arguments[0] if arguments else _user(session)
             topics = asked if isinstance(asked, list) else [asked]
             try:
                 answer = ask(session, *arguments)
@@ -119,6 +119,11 @@ class _Farewells(Handler):
 
     def disconnect(self, session: Session, reason: str) -> None:
         self._narrator.line(session.id, "disconnect", "", "gone", reason.replace("_", " "))
+
+
+def _user(session: Session) -> str:
+    """What stands in the place of the topic where a login is judged."""
+    return "(no user name)" if session.username is None else f"(user {session.username})"
 
 
 def _overridden(handler: Handler) -> list[str]:

@@ -71,15 +71,18 @@ class PublishingTest(unittest.TestCase):
 
     def test_each_qos_ends_with_its_handshake(self) -> None:
         errand, message = self.errand(0)
-        self.assertEqual(Paper().run(errand), [message, DONE])
+        self.assertEqual(Paper().run(errand), [message, "sent; at QoS 0 nobody acknowledges", DONE])
         errand, message = self.errand(1)
-        self.assertEqual(Paper().run(errand, Puback(9), Puback(1)), [message, DONE])
+        self.assertEqual(Paper().run(errand, Puback(9), Puback(1)), [message, "acknowledged", DONE])
         errand, message = self.errand(2)
-        self.assertEqual(Paper().run(errand, Pubrec(1), Pubcomp(1)), [message, Pubrel(1), DONE])
+        self.assertEqual(Paper().run(errand, Pubrec(1), Pubcomp(1)), [message, Pubrel(1), "acknowledged", DONE])
 
     def test_nobody_there_is_no_refusal(self) -> None:
+        told = "acknowledged: 0x10 no matching subscribers"
         errand, message = self.errand(1)
-        self.assertEqual(Paper().run(errand, Puback(1, 0x10)), [message, DONE])
+        self.assertEqual(Paper().run(errand, Puback(1, 0x10)), [message, told, DONE])
+        errand, message = self.errand(2)
+        self.assertEqual(Paper().run(errand, Pubrec(1, 0x10), Pubcomp(1)), [message, Pubrel(1), told, DONE])
 
     def test_a_refusal_is_told_with_its_reason_on_one_line(self) -> None:
         refused = "publish refused: 0x87 not authorized: own topics\\nonly"
@@ -242,7 +245,10 @@ class CommandTest(ListeningTest):
         for version in ("3.1", "3.1.1", "5"):
             qos = {"3.1": "0", "3.1.1": "1", "5": "2"}[version]
             code = await self.client("pub", "-V", version, "-t", "t", "-m", f"at {qos}", "-r", "-q", qos)
-            self.assertEqual(code, ("", "", DONE))
+            told = {"3.1": "sent; at QoS 0 nobody acknowledges"}.get(version, "acknowledged")
+            if version == "5":
+                told += ": 0x10 no matching subscribers"
+            self.assertEqual(code, ("", told + "\n", DONE))
             got = await self.client("sub", "-V", version, "-t", "#", "-v", "-q", qos, "-C", "1", "-W", "9")
             self.assertEqual(got, (f"t at {qos}\n", f"subscribed to # (QoS {qos})\n", DONE))
 

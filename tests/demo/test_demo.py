@@ -83,6 +83,10 @@ class NarratorTest(unittest.TestCase):
             [["c", "auth_publish", "bob/x", "REFUSED", "own-topics: alice publishes below alice/ only"]],
         )
 
+    def test_a_login_without_a_name_is_told(self) -> None:
+        self.policy().auth_connect.ask(session(None, None))
+        self.assertEqual(self.told()[0][2], "(no user name)")
+
     def test_a_rewritten_topic_is_told(self) -> None:
         edit = self.policy().auth_publish.ask(session(), "alice/up/t", b"")
         self.assertEqual(edit, Message(topic="plant/alice/up/t"))
@@ -215,9 +219,9 @@ class DemoTest(unittest.TestCase):
         demo = self.start("--port", "0")
         (watched, _), allowed, refused, rewritten, subscribed, login = self.play(demo.commands("python"))
         self.assertEqual(watched, "alice/hello hi\nplant/alice/up/temperature 21\n")
-        self.assertEqual(allowed, ("", 0))
+        self.assertEqual(allowed, ("acknowledged\n", 0))
         self.assertEqual(refused, ("publish refused: 0x87 not authorized: alice publishes below alice/ only\n", 1))
-        self.assertEqual(rewritten, ("", 0))
+        self.assertEqual(rewritten, ("acknowledged\n", 0))
         self.assertEqual(subscribed[1], 1)
         self.assertRegex(
             subscribed[0], r"^subscribed to alice/# .*\nrefused bob/#: 0x87 not authorized.*\nsubscribed to news/# "
