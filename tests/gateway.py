@@ -90,6 +90,9 @@ class Wire(Protocol):
         self._read = 0
         self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
 
+    def connectionMade(self) -> None:
+        self.transport.setTcpNoDelay(True)
+
     def dataReceived(self, data: bytes) -> None:
         self.received += data
         self._changed()
@@ -251,6 +254,7 @@ class TargetSide(Wire):
         self._rest = b""
 
     def connectionMade(self) -> None:
+        super().connectionMade()
         self.target.joined(self)
 
     def dataReceived(self, data: bytes) -> None:

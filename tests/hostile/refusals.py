@@ -190,6 +190,12 @@ class HostileTest(GatewayTest):
         self.assertEqual(device.uplink.behind_connect, good, "what the target received")
         return answers
 
+    async def check_nothing_went_up(self, device: RawDevice) -> None:
+        """The device is still served, and the target has seen nothing of what it sent before."""
+        device.send(wire.PINGREQ)
+        self.assertEqual(await device.read_packet(), wire.PINGRESP)
+        self.assertEqual(device.uplink.packets[1:], [wire.PINGREQ], "nothing but the ping goes up")
+
     def check_connack(self, answer: bytes, version: int, codes: Iterable[int]) -> None:
         """`answer` is one CONNACK with one of `codes` and no session present; or nothing where there are no codes."""
         if not tuple(codes):

@@ -66,8 +66,9 @@ class Times(HostileTest):
     async def test_packet_timeout(self) -> None:
         for version in (3, 4, 5):
             whole = publish("a/b", bytes(1000), version=version)
-            for gateway in await self.pair(Limits(packet_timeout=0.25)):
-                for drip in (False, True):
+            # Version 4 falls silent too; 3 and 5 only drip.
+            for gateway in await self.pair(Limits(packet_timeout=0.2)):
+                for drip in (False, True)[version & 1 :]:
                     before = gateway.refusals
                     device = await gateway.connected(version=version)
                     device.send(publish("good", version=version) + whole[:20])
@@ -153,16 +154,16 @@ class Times(HostileTest):
     async def test_drain_timeout_is_time_enough_for_a_slow_reader(self) -> None:
         """What was read before one side ended still reaches the other, as long as it takes it in time."""
         message = publish("a", bytes(16_000))
-        for gateway in await self.pair(Limits(write_buffer_high=64 << 20)):
-            device = await gateway.connected(script=Script(answers=False))
-            device.uplink.stop_reading()
-            Flood(device, message, FLOOD)
-            await eventually(lambda gateway=gateway: gateway.counters.bytes_uplink > FLOOD, lambda: "not all was read")
-            device.close()
-            await deferLater(reactor, 2.2)
-            device.uplink.read_on()
-            await device.uplink.until(lambda device=device: device.uplink.closed, "close", 10)
-            self.assertGreater(len(device.uplink.received), FLOOD)
+        gateway = await self.gateway(limits=Limits(write_buffer_high=64 << 20))
+        device = await gateway.connected(script=Script(answers=False))
+        device.uplink.stop_reading()
+        Flood(device, message, FLOOD)
+        await eventually(lambda: gateway.counters.bytes_uplink > FLOOD, lambda: "not all was read")
+        device.close()
+        await deferLater(reactor, 1.0)
+        device.uplink.read_on()
+        await device.uplink.until(lambda: device.uplink.closed, "close", 10)
+        self.assertGreater(len(device.uplink.received), FLOOD)
 
     @skipUnless(sys.platform == "linux", "reads /proc")
     async def test_tcp_keep_alive_notices_a_device_that_vanished(self) -> None:

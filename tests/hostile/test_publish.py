@@ -297,7 +297,6 @@ class Streams(HostileTest):
                 first = connect(version=version, username="user", password=b"secret", will=wire.Will())
                 rest = [publish("a/b", bytes(150), qos=1, version=version), wire.subscribe("a/#", version=version)]
                 device = await gateway.device()
-                device.transport.setTcpNoDelay(True)
                 for byte in first:
                     device.send(bytes([byte]))
                     await self.turn()
