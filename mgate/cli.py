@@ -70,12 +70,13 @@ def _check(arguments: list[str]) -> int:
 
     from mgate.errors import ConfigError
     from mgate.journal import Journal
-    from mgate.service import load_policies
+    from mgate.service import GatewayService, load_policies
 
     for note in configuration.notes:
         _print(f"note: {note}")
+    journal = Journal()
     try:
-        load_policies(configuration, reactor, Journal())
+        GatewayService(configuration, load_policies(configuration, reactor, journal), reactor, journal).check()
     except ConfigError as error:
         for problem in error.problems:
             _print(problem, sys.stderr)

@@ -17,7 +17,7 @@ __all__ = ["mask", "rows"]
 
 # Handlers' arguments are their own affair: anything that looks like a secret in one is hidden.
 NAMED_SECRET = re.compile(
-    r"(?i)([\w-]*(?:passw|passphrase|secret|token|credential|api[_-]?key|private[_-]?key)[\w-]*\s*[=:]\s*)[^,;&\s]+"
+    r"(?i)([\w-]*(?:passw|passphrase|secret|token|credential|api[_-]?key|private[_-]?key)[\w-]*\s*[=:]\s*)[^,;&]+"
 )
 USER_INFO = re.compile(r"(?<=://)[^/@\s]*@")
 
@@ -34,7 +34,7 @@ def rows(configuration: Configuration) -> list[tuple[str, str, str]]:
         origin = configuration.tree.origin_of_value(path)
         if origin is DEFAULT and path[0] == "listener" and path[2] == "handlers":
             origin = configuration.tree.origin_of_value(("handlers",))  # what it leaves to the whole file
-        found.append((spell(path), mask(_toml(value)), str(origin)))
+        found.append((spell(path), _toml(value), str(origin)))
     return found
 
 
@@ -67,4 +67,4 @@ def _toml(value: Any) -> str:
         return str(sorted(value))
     if isinstance(value, bool | int | float):
         return json.dumps(value)
-    return json.dumps(str(value), ensure_ascii=False)
+    return json.dumps(mask(str(value)), ensure_ascii=False)

@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
@@ -58,6 +59,16 @@ class StreamListener:
         self._endpoint: IStreamServerEndpoint | None = None
         self._sockets: list[socket.socket] = []
         self._ports: list[IListeningPort] = []
+
+    def check(self) -> None:
+        """Read the address as `bind` would, without taking it. What systemd hands over is only there at the start.
+
+        Raises:
+            ConfigError: the endpoint string cannot be read.
+        """
+        if self.address.endpoint:
+            with suppress(BindError):
+                self._parsed_endpoint()
 
     def bind(self) -> None:
         """Take the addresses, without accepting anybody yet. What an endpoint string names is taken by `start`.

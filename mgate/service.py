@@ -130,6 +130,15 @@ class GatewayService(Service):
             log = self._configuration.log
             parent.setComponent(ILogObserver, twistd_observer(self.twistd, log.format, log.level))
 
+    def check(self) -> None:
+        """Find what only Twisted knows to be wrong; ``mgate check`` calls it.
+
+        Raises:
+            ConfigError: an address cannot be read.
+        """
+        for listener in self._listeners.values():
+            listener.check()
+
     def bind(self) -> None:
         """Take every address, or none.
 
@@ -163,6 +172,7 @@ class GatewayService(Service):
     def stopService(self) -> Deferred[None]:
         """Called by twistd at SIGTERM and SIGINT: nobody is accepted any more, and the links drain."""
         super().stopService()  # type: ignore[no-untyped-call]
+        _log.info("stopping: no new connections; those that are open end within their drain_timeout")
         self._tell_systemd("STOPPING=1")
         if self._flushing.running:
             self._flushing.stop()

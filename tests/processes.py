@@ -13,7 +13,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
-__all__ = ["DAEMON", "MGATE", "TWISTD", "Running", "busy_port", "free_port", "run"]
+__all__ = ["DAEMON", "MGATE", "PATIENCE", "TWISTD", "Running", "busy_port", "free_port", "run"]
 
 ROOT = str(Path(__file__).resolve().parent.parent)
 MGATE = [sys.executable, "-m", "mgate"]

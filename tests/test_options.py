@@ -1,4 +1,4 @@
-"""The options of ``twistd mgate``: they win over file and environment, and say all that is wrong before anything runs."""
+"""The options of ``twistd mgate``: they win over file and environment, and all that is wrong is said first."""
 
 from __future__ import annotations
 

@@ -30,9 +30,11 @@ from mgate.journal import Journal
 from mgate.listeners import PROTOCOLS, BindError, StreamListener, target_endpoint
 from mgate.policy import Policy
 from mgate.service import GatewayService, load_policies
-from tests.processes import DAEMON, MGATE, TWISTD, Running, busy_port, free_port, run
+from tests.processes import DAEMON, MGATE, PATIENCE, TWISTD, Running, busy_port, free_port, run
 
 CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a"
+CONNECT_5 = b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x01a"
+CONNACK_5 = b"\x20\x03\x00\x00\x00"
 CONNACK = b"\x20\x02\x00\x00"
 
 
@@ -43,6 +45,23 @@ def options(listen: object, *more: str) -> list[str]:
 
 def last_line(text: str) -> str:
     return text.rstrip("\n").rpartition("\n")[2]
+
+
+SLOW = """
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from mgate.handler import Handler, plugin
+
+
+class Slow(Handler):
+    def auth_connect(self, session):
+        Logger("slow").info("asked")
+        return Deferred()
+
+
+slow = plugin("slow", Slow)
+"""
 
 
 class ProcessTest(unittest.TestCase):
@@ -167,6 +186,42 @@ class Life(ProcessTest):
         _wait_for(watch)
         self.assertFalse(pid_file.exists())
         self.assertIn("ready: 1 listening", log.read_text())
+
+    def test_devices_are_told_before_the_end(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as broker:
+            port = free_port()
+            target = f"127.0.0.1:{broker.getsockname()[1]}"
+            running = Running(self, [*TWISTD, "--listen", f"127.0.0.1:{port}", "--target", target])
+            running.expect("ready")
+            broker.settimeout(20)
+            with socket.create_connection(("127.0.0.1", port), 20) as device:
+                device.sendall(CONNECT_5)
+                side, _ = broker.accept()
+                with side:
+                    side.settimeout(20)
+                    side.recv(100)
+                    side.sendall(CONNACK_5)
+                    self.assertEqual(device.recv(100), CONNACK_5)
+                    running.process.send_signal(signal.SIGTERM)
+                    self.assertEqual(device.recv(100)[:1], b"\xe0")  # DISCONNECT
+                    self.assertEqual(side.recv(100), b"")  # none to the broker, which publishes the will
+            self.assertEqual(running.process.wait(PATIENCE), -signal.SIGTERM)
+
+    def test_a_second_signal_does_not_wait(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as broker:
+            port = free_port()
+            target = f"127.0.0.1:{broker.getsockname()[1]}"
+            command = [*TWISTD, "--listen", f"127.0.0.1:{port}", "--target", target, "--plugin-dir", str(self.folder),
+                       "--handler", "slow", "--set", "limits.handler_timeout=600"]  # fmt: skip
+            self.file(SLOW, "slow.py")
+            running = Running(self, command)
+            running.expect("ready")
+            with socket.create_connection(("127.0.0.1", port), 20) as device:
+                device.sendall(CONNECT)
+                running.expect("asked")
+                running.process.send_signal(signal.SIGTERM)
+                running.expect("stopping")
+                self.assertEqual(running.stop(), -signal.SIGTERM)
 
     def test_notes_and_unknown_variables_are_said_at_the_start(self) -> None:
         running = Running(self, [*TWISTD, *options(free_port())], environ={"MGATE_LOG_LEVLE": "debug"})
