@@ -21,7 +21,7 @@ from twisted.logger import Logger
 
 from mgate.demo.connection import BrokerConnection
 from mgate.demo.faults import NO_FAULTS, Faults
-from mgate.demo.sessions import HOP_PROPERTIES, ClientSession, Stored, without
+from mgate.demo.sessions import HOP_PROPERTIES, Budget, ClientSession, Stored, without
 from mgate.demo.subscriptions import Grant, Subscriptions, matches
 from mgate.mqtt.packets import Publish, Subscription, Will
 from mgate.mqtt.properties import Properties, PropertyId
@@ -42,15 +42,17 @@ class Broker:
         max_queued: how many messages may wait for one device.
         max_retained: how many topics may have a retained message.
         max_filters: how many filters one session may subscribe to.
+        max_bytes: how much all waiting, unacknowledged and retained messages may be together.
     """
 
     def __init__(
         self, reactor: Any, max_sessions: int = 1000, max_queued: int = 1000, max_retained: int = 1000,
-        max_filters: int = 1000,
+        max_filters: int = 1000, max_bytes: int = 64 * 1024 * 1024,
     ) -> None:  # fmt: skip
         self.sessions: dict[str, ClientSession] = {}
         self.retained: dict[str, Stored] = {}
         self.subscriptions: Subscriptions[ClientSession] = Subscriptions()
+        self.budget = Budget(max_bytes)
         self._reactor = reactor
         self._max_sessions = max_sessions
         self._max_queued = max_queued
@@ -87,7 +89,8 @@ class Broker:
         present = session is not None
         if session is None:
             self._make_room()
-            session = self.sessions[client_id] = ClientSession(client_id, self._reactor.seconds, self._max_queued)
+            session = ClientSession(client_id, self._reactor.seconds, self._max_queued, self.budget)
+            self.sessions[client_id] = session
         session.expiry = expiry
         _cancel(self._expiries.pop(session, None))
         _cancel(self._wills.pop(session, (None,))[0])  # [MQTT-3.1.3-9]
@@ -146,7 +149,7 @@ class Broker:
         grant = Grant(subscription.qos, True, [identifier] if identifier else [])
         for topic, message in list(self.retained.items()):
             if message.expires is not None and message.expires <= self._reactor.seconds():
-                del self.retained[topic]
+                self._unretain(topic)
             elif matches(levels, topic.split("/")):
                 session.deliver(message.outgoing(grant, True))
 
@@ -161,13 +164,18 @@ class Broker:
 
     def _retain(self, message: Stored) -> bool:
         topic = message.publish.topic
+        self._unretain(topic)
         if not message.publish.payload:
-            self.retained.pop(topic, None)  # [MQTT-3.3.1-6]
-        elif topic not in self.retained and len(self.retained) >= self._max_retained:
+            return True  # [MQTT-3.3.1-6]
+        if len(self.retained) >= self._max_retained or not self.budget.take(message.publish):
             return False
-        else:
-            self.retained[topic] = message
+        self.retained[topic] = message
         return True
+
+    def _unretain(self, topic: str) -> None:
+        message = self.retained.pop(topic, None)
+        if message is not None:
+            self.budget.give_back(message.publish)
 
     def _publish_will(self, session: ClientSession) -> None:
         self._publish(self._wills.pop(session)[1])
@@ -183,6 +191,7 @@ class Broker:
         waiting, will = self._wills.pop(session, (None, None))
         _cancel(waiting)
         self.subscriptions.remove_all(session)
+        session.discard()
         del self.sessions[session.client_id]
         if will is not None:
             self._publish(will)

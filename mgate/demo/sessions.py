@@ -6,7 +6,8 @@ Rules:
 
 1. A message of QoS 1 or 2 that was sent stays in `unacknowledged` until its handshake ends; after a reconnect it is
    sent again in the old order, a PUBLISH with DUP [MQTT-4.4.0-1].
-2. What cannot be sent now waits in one bounded queue; what does not fit is dropped and counted.
+2. What cannot be sent now waits in one bounded queue; what does not fit is dropped and counted. All sessions together
+   keep no more bytes than the `Budget` of their broker allows.
 3. QoS 0 never waits for a device that is away.
 """
 
@@ -22,7 +23,7 @@ from mgate.demo.subscriptions import Grant
 from mgate.mqtt.packets import Packet, Publish, Pubrel
 from mgate.mqtt.properties import Properties, PropertyId
 
-__all__ = ["ClientSession", "Outlet", "Stored", "without"]
+__all__ = ["Budget", "ClientSession", "Outlet", "Stored", "without"]
 
 HOP_PROPERTIES = frozenset(
     {PropertyId.TOPIC_ALIAS, PropertyId.SUBSCRIPTION_IDENTIFIER, PropertyId.MESSAGE_EXPIRY_INTERVAL}
@@ -54,6 +55,35 @@ class Stored:
         return Stored(publish, self.expires)
 
 
+class Budget:
+    """The memory that a broker spends on messages.
+
+    Args:
+        limit: bytes.
+    """
+
+    OVERHEAD = 256
+    """Bytes that a message costs beside its payload, roughly."""
+
+    def __init__(self, limit: int) -> None:
+        self.left = limit
+
+    def take(self, publish: Publish) -> bool:
+        """Pay for keeping a message; False if it cannot be afforded."""
+        cost = self._cost(publish)
+        if cost > self.left:
+            return False
+        self.left -= cost
+        return True
+
+    def give_back(self, publish: Publish) -> None:
+        """It is not kept any more."""
+        self.left += self._cost(publish)
+
+    def _cost(self, publish: Publish) -> int:
+        return len(publish.payload) + len(publish.topic) + self.OVERHEAD
+
+
 class Outlet(Protocol):
     """The connection that a session is attached to."""
 
@@ -74,9 +104,10 @@ class ClientSession:
     Args:
         clock: returns the time in seconds.
         max_queued: how many messages may wait.
+        budget: what they may cost.
     """
 
-    def __init__(self, client_id: str, clock: Callable[[], float], max_queued: int) -> None:
+    def __init__(self, client_id: str, clock: Callable[[], float], max_queued: int, budget: Budget) -> None:
         self.client_id = client_id
         self.expiry = 0.0
         self.outlet: Outlet | None = None
@@ -85,6 +116,7 @@ class ClientSession:
         self.dropped = 0
         self._clock = clock
         self._max_queued = max_queued
+        self._budget = budget
         self._queue: deque[Stored] = deque()
         self.unacknowledged: dict[int, Publish | Pubrel] = {}
         self._last_id = 0
@@ -103,13 +135,25 @@ class ClientSession:
     def detach(self) -> None:
         """The device is gone."""
         self.outlet = None
-        self._queue = deque(message for message in self._queue if message.publish.qos)
+        for _ in range(len(self._queue)):
+            message = self._queue.popleft()
+            if message.publish.qos:
+                self._queue.append(message)
+            else:
+                self._budget.give_back(message.publish)
+
+    def discard(self) -> None:
+        """The session has ended: nothing is kept any more."""
+        for publish in (*self.unacknowledged.values(), *(message.publish for message in self._queue)):
+            self._release(publish)
+        self.unacknowledged.clear()
+        self._queue.clear()
 
     def deliver(self, message: Stored) -> None:
         """Send a message, or let it wait."""
         if message.publish.qos == 0 and self.outlet is None:
             return
-        if len(self._queue) >= self._max_queued:
+        if len(self._queue) >= self._max_queued or not self._budget.take(message.publish):
             self.dropped += 1
             return
         self._queue.append(message)
@@ -125,14 +169,16 @@ class ClientSession:
 
     def acknowledged(self, packet_id: int) -> bool:
         """PUBACK, PUBCOMP or a refusing PUBREC: the handshake has ended. False if there was none."""
-        known = self.unacknowledged.pop(packet_id, None) is not None
+        known = self.unacknowledged.pop(packet_id, None)
+        self._release(known)
         self.flush()
-        return known
+        return known is not None
 
     def half_acknowledged(self, packet_id: int) -> bool:
         """PUBREC: from now on PUBREL is repeated, not the message. False if there was no such message."""
         known = packet_id in self.unacknowledged
         if known:
+            self._release(self.unacknowledged[packet_id])
             self.unacknowledged[packet_id] = Pubrel(packet_id)
         return known
 
@@ -141,14 +187,23 @@ class ClientSession:
         if message.expires is not None:
             left = message.expires - self._clock()
             if left <= 0:
+                self._release(publish)
                 return
             properties = [*(publish.properties or ()), (PropertyId.MESSAGE_EXPIRY_INTERVAL, ceil(left))]
             publish = replace(publish, properties=Properties(properties))
         if publish.qos:
             publish.packet_id = self._next_id()
             self.unacknowledged[publish.packet_id] = publish
-        if not outlet.send(publish) and publish.qos:
-            del self.unacknowledged[publish.packet_id]
+        sent = outlet.send(publish)
+        if not sent:
+            self.unacknowledged.pop(publish.packet_id, None)
+        if not sent or not publish.qos:
+            self._release(publish)
+
+    def _release(self, packet: Publish | Pubrel | None) -> None:
+        """A message need not be kept any more. PUBREL costs nothing: there are few."""
+        if isinstance(packet, Publish):
+            self._budget.give_back(packet)
 
     def _next_id(self) -> int:
         while True:  # ends: no more than 65,535 can be unacknowledged, because Receive Maximum is no larger

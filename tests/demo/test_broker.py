@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mgate.mqtt.encode import encode
 from mgate.mqtt.packets import (
     Auth,
     Connack,
@@ -42,6 +43,18 @@ class ConnectTest(BrokerTest):
         device = Device(self.factory, 4)
         device.protocol.dataReceived(b"\x10\x0c\x00\x04MQTT\x04\x00\x00\x00\x00\x00")
         self.assertEqual(device.got(), [Connack(2)])
+        self.assertTrue(device.closed)
+
+    def test_bytes_may_come_one_by_one(self) -> None:
+        device = Device(self.factory)
+        for byte in encode(5, Connect(5, "a")) + encode(5, Pingreq()):
+            device.protocol.dataReceived(bytes([byte]))
+        self.assertEqual([type(packet) for packet in device.got()], [Connack, Pingresp])
+
+    def test_a_packet_that_is_too_large_ends_the_connection_at_its_header(self) -> None:
+        device = self.device()
+        device.protocol.dataReceived(encode(5, Pingreq()) + b"\x30\xff\xff\xff\x7f")
+        self.assertEqual(device.got(), [Pingresp(), Disconnect(0x95)])
         self.assertTrue(device.closed)
 
     def test_an_unknown_level_is_refused_in_the_nearest_form(self) -> None:

@@ -84,6 +84,71 @@ class SessionTest(BrokerTest):
         self.assertEqual(subscriber.got()[0].packet_id, 2)
 
 
+class BudgetTest(BrokerTest):
+    """Whatever becomes of a message, what it cost comes back."""
+
+    LIMIT = 10_000
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.start(max_bytes=self.LIMIT)
+
+    def spent(self) -> int:
+        return self.LIMIT - self.broker.budget.left
+
+    def publish(self, qos: int, size: int = 100, **fields: Any) -> Any:
+        return self.device().send(Publish("t", bytes(size), qos, packet_id=1 if qos else 0, **fields))
+
+    def test_what_cannot_be_afforded_is_dropped(self) -> None:
+        self.subscriber("t", client_id="s", properties=self.expiring(99)).lose()
+        for _ in range(4):
+            self.publish(1, 3000)
+        self.assertEqual(self.broker.sessions["s"].dropped, 1)
+        self.assertEqual(self.publish(1, 3000, retain=True), [Puback(1, 0x97)])
+
+    def test_acknowledged_messages(self) -> None:
+        subscriber = self.subscriber("t")
+        for qos in (0, 1, 2):
+            self.publish(qos)
+        self.assertEqual(self.spent(), 2 * (100 + 1 + 256))
+        _, one, two = subscriber.got()
+        subscriber.send(Puback(one.packet_id))
+        self.assertEqual(self.spent(), 100 + 1 + 256)
+        subscriber.send(Pubrec(two.packet_id))
+        self.assertEqual(self.spent(), 0)
+        subscriber.send(Pubcomp(two.packet_id))
+        self.assertEqual(self.spent(), 0)
+
+    def test_expired_and_too_large_messages(self) -> None:
+        subscriber = self.subscriber("t", properties=Properties([(PropertyId.MAXIMUM_PACKET_SIZE, 50)]))
+        self.publish(1)
+        self.assertEqual(self.spent(), 0)
+        subscriber.protocol.pauseProducing()
+        self.publish(1, properties=Properties([(PropertyId.MESSAGE_EXPIRY_INTERVAL, 5)]))
+        self.assertGreater(self.spent(), 0)
+        self.clock.advance(6)
+        subscriber.protocol.resumeProducing()
+        self.assertEqual(self.spent(), 0)
+
+    def test_messages_of_a_session_that_ended(self) -> None:
+        subscriber = self.subscriber("t", client_id="s", properties=self.expiring(10))
+        self.publish(2)
+        subscriber.protocol.pauseProducing()
+        self.publish(0)
+        self.publish(1)
+        subscriber.lose()
+        self.assertEqual(self.spent(), 2 * (100 + 1 + 256))
+        self.clock.advance(11)
+        self.assertEqual(self.spent(), 0)
+
+    def test_retained_messages(self) -> None:
+        self.publish(0, 100, retain=True)
+        self.publish(0, 200, retain=True)
+        self.assertEqual(self.spent(), 200 + 1 + 256)
+        self.publish(0, 0, retain=True)
+        self.assertEqual(self.spent(), 0)
+
+
 class WillTest(BrokerTest):
     def will(self, delay: int | None = None, **fields: Any) -> Will:
         properties = None if delay is None else Properties([(PropertyId.WILL_DELAY_INTERVAL, delay)])
