@@ -211,5 +211,3 @@ class HostileTest(GatewayTest):
         """Exactly one refusal was counted and reported since `before`."""
         self.assertEqual(gateway.refusals - before, 1, f"refusals counted: {gateway.counters.rejects}")
         self.assertEqual(len(gateway.journal.rejects), gateway.refusals, "refusals in the journal")
-
-

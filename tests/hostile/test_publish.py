@@ -70,9 +70,7 @@ class BadPublish(HostileTest):
 
     async def test_m31_odd_but_good_utf8_passes(self) -> None:
         for version in (3, 4, 5):
-            await self.passed(
-                {name: publish(raw, version=version) for name, raw in GOOD_TEXT.items()}, version=version
-            )
+            await self.passed({name: publish(raw, version=version) for name, raw in GOOD_TEXT.items()}, version=version)
 
     async def test_m32_cut_inside_the_packet(self) -> None:
         await self.both(
