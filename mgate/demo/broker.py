@@ -46,7 +46,7 @@ class Broker:
     """
 
     def __init__(
-        self, reactor: Any, max_sessions: int = 1000, max_queued: int = 1000, max_retained: int = 1000,
+        self, reactor: Any, max_sessions: int = 1000, max_queued: int = 20_000, max_retained: int = 1000,
         max_filters: int = 1000, max_bytes: int = 64 * 1024 * 1024,
     ) -> None:  # fmt: skip
         self.sessions: dict[str, ClientSession] = {}

@@ -62,7 +62,7 @@ class Budget:
         limit: bytes.
     """
 
-    OVERHEAD = 256
+    OVERHEAD = 1024
     """Bytes that a message costs beside its payload, roughly."""
 
     def __init__(self, limit: int) -> None:

@@ -171,8 +171,15 @@ class Demo:
         """Press Ctrl-C; (rest of the output, errors, exit code)."""
         self.process.send_signal(signal.SIGINT)
         out, err = self.process.communicate()
-        self._deadline.cancel()
+        self.close()
         return out, err, self.process.returncode
+
+    def close(self) -> None:
+        """It has ended."""
+        self._deadline.cancel()
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
 
 
 def _hear_interrupts() -> None:
@@ -285,6 +292,17 @@ class DemoTest(unittest.TestCase):
             demo = self.start()
         self.assertIn("Port 1884 is taken, so mgate listens on", "\n".join(demo.banner))
         self.assertEqual(demo.interrupt()[1:], ("", 0))
+
+    def test_it_ends_when_nobody_reads_it(self) -> None:
+        demo = self.start("--port", "0")
+        assert demo.process.stdout is not None
+        demo.process.stdout.close()
+        words = demo.commands("python")[1]
+        self.type(words)
+        self.assertEqual(demo.process.wait(PATIENCE), 0)
+        assert demo.process.stderr is not None
+        self.assertEqual(demo.process.stderr.read(), "")
+        demo.close()
 
     def test_mistakes_in_the_options_are_told(self) -> None:
         for option in ("--port=abc", "--port=70000", "--colour"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mgate.demo.sessions import Budget
 from mgate.mqtt.packets import Connack, Connect, Disconnect, Puback, Pubcomp, Publish, Pubrec, Pubrel, Will
 from mgate.mqtt.properties import Properties, PropertyId
 from tests.demo.devices import BrokerTest, Device
@@ -87,7 +88,7 @@ class SessionTest(BrokerTest):
 class BudgetTest(BrokerTest):
     """Whatever becomes of a message, what it cost comes back."""
 
-    LIMIT = 10_000
+    LIMIT = 13_000
 
     def setUp(self) -> None:
         super().setUp()
@@ -110,10 +111,10 @@ class BudgetTest(BrokerTest):
         subscriber = self.subscriber("t")
         for qos in (0, 1, 2):
             self.publish(qos)
-        self.assertEqual(self.spent(), 2 * (100 + 1 + 256))
+        self.assertEqual(self.spent(), 2 * (100 + 1 + Budget.OVERHEAD))
         _, one, two = subscriber.got()
         subscriber.send(Puback(one.packet_id))
-        self.assertEqual(self.spent(), 100 + 1 + 256)
+        self.assertEqual(self.spent(), 100 + 1 + Budget.OVERHEAD)
         subscriber.send(Pubrec(two.packet_id))
         self.assertEqual(self.spent(), 0)
         subscriber.send(Pubcomp(two.packet_id))
@@ -137,14 +138,14 @@ class BudgetTest(BrokerTest):
         self.publish(0)
         self.publish(1)
         subscriber.lose()
-        self.assertEqual(self.spent(), 2 * (100 + 1 + 256))
+        self.assertEqual(self.spent(), 2 * (100 + 1 + Budget.OVERHEAD))
         self.clock.advance(11)
         self.assertEqual(self.spent(), 0)
 
     def test_retained_messages(self) -> None:
         self.publish(0, 100, retain=True)
         self.publish(0, 200, retain=True)
-        self.assertEqual(self.spent(), 200 + 1 + 256)
+        self.assertEqual(self.spent(), 200 + 1 + Budget.OVERHEAD)
         self.publish(0, 0, retain=True)
         self.assertEqual(self.spent(), 0)
 
