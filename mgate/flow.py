@@ -1,4 +1,4 @@
-"""One side of a link: a transport that is read only while nothing speaks against it, and whose unsent bytes are bounded.
+"""One side of a link: a transport that is read only while nothing speaks against it, with bounded unsent bytes.
 
 As a push producer registered with its own transport, a `Side` learns when that transport is full and when it is empty
 again; it then shuts or opens the reading of its peer.
@@ -11,13 +11,15 @@ from typing import Any
 from twisted.internet.interfaces import IPushProducer, ITCPTransport
 from zope.interface import implementer
 
-__all__ = ["CROWDED", "FULL", "STOPPING", "Side"]
+__all__ = ["CROWDED", "STOPPING", "Side"]
 
 FULL = 1
 """The far side does not take what was read."""
 CROWDED = 2
 """The relay holds too much behind a question."""
-STOPPING = 4
+UNREAD = 4
+"""It does not take the gateway's own answers."""
+STOPPING = 8
 """The gateway is shutting down."""
 
 TWISTED_BUFFER = 64 * 1024
@@ -37,16 +39,17 @@ class Side:
     Attributes:
         transport: None before it is connected and after it was lost.
         peer: the other side.
+        full: are there many unsent bytes?
     """
 
-    __slots__ = ("_excess", "_full", "_high", "_reasons", "peer", "transport")
+    __slots__ = ("_excess", "_high", "_reasons", "full", "peer", "transport")
 
     def __init__(self, high: int) -> None:
         self.transport: Any = None
         self.peer: Side | None = None
         self._high = high - TWISTED_BUFFER
         self._reasons = 0
-        self._full = False
+        self.full = False
         self._excess = 0
 
     def attach(self, transport: Any) -> None:
@@ -55,7 +58,7 @@ class Side:
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
             transport.setTcpKeepAlive(True)
-            handle = transport.getHandle()
+            handle: Any = transport.getHandle()  # type: ignore[attr-defined]
             for option, value in TCP_KEEP_ALIVE:
                 handle.setsockopt(6, option, value)
         transport.registerProducer(self, True)
@@ -91,10 +94,16 @@ class Side:
         if self.transport is None:
             return
         self.transport.write(data)
-        if self._full:
+        if self.full:
             self._excess += len(data)
             if self._excess > self._high and self.peer is not None:
                 self.peer.shut(FULL)
+
+    def answer(self, data: bytes) -> None:
+        """Send an answer of the gateway's own. A side that does not take its answers is not read for more."""
+        self.write(data)
+        if self.full and self._excess > self._high:
+            self.shut(UNREAD)
 
     def finish(self) -> None:
         """Send what is unsent, then say that nothing more comes, and still read: closing with unread bytes would
@@ -122,11 +131,14 @@ class Side:
     # IPushProducer: what this side's own transport says of its unsent bytes.
 
     def pauseProducing(self) -> None:
-        self._full = True
-        self._excess = 0
+        # Twisted says it again with each write while its buffer is full.
+        if not self.full:
+            self.full = True
+            self._excess = 0
 
     def resumeProducing(self) -> None:
-        self._full = False
+        self.full = False
+        self.open(UNREAD)
         if self.peer is not None:
             self.peer.open(FULL)
 

@@ -54,6 +54,9 @@ class LinkRelay(Protocol):
 class LinkOwner(Protocol):
     """The protocol of the device, which keeps its time."""
 
+    def joined(self) -> None:
+        """The target is connected."""
+
     def opened(self) -> None:
         """The target has accepted the connection."""
 
@@ -129,7 +132,7 @@ class Link:
             else:
                 far.write(outcome.forward)
         if outcome.reply:
-            near.write(outcome.reply)
+            near.answer(outcome.reply)
         if outcome.close is not None:
             self.end(outcome.close)
             return
@@ -219,16 +222,17 @@ class Link:
         pending, self._pending = self._pending, None
         if pending:
             self.target.write(b"".join(pending))
+        self._owner.joined()
 
     # The end.
 
-    def device_lost(self) -> None:
-        """The device is gone. Held packets still go out; then the target is closed."""
+    def device_lost(self, clean: bool) -> None:
+        """The device is gone. If it closed in order, held packets still go out; then the target is closed."""
         self.device.detach()
         self._note("device_lost")
         if self.target.transport is None and self.state != "dialling":
             self._finished()
-        elif not self._relay.pending(UPLINK):
+        elif not clean or not self._relay.pending(UPLINK):
             self._drained(UPLINK)
         else:
             self._bound(self._limits.drain_timeout)
@@ -239,6 +243,8 @@ class Link:
         self._note("target_lost")
         if self.device.transport is None:
             self._finished()
+        elif self.state == "draining":
+            self._linger()
         elif not self._relay.pending(DOWNLINK):
             self._drained(DOWNLINK)
         else:
@@ -282,7 +288,7 @@ class Link:
         if self.device.transport is None and self.target.transport is None:
             self._finished()
         else:
-            self._bound(LINGER if self.target.transport is None else self._limits.drain_timeout)
+            self._linger()
 
     def stop(self, error: GateError) -> None:
         """The gateway shuts down: nothing more is read of the device, and once nothing is held the link ends."""
@@ -294,10 +300,17 @@ class Link:
         """The first reason is the one that is told."""
         self._reason = self._reason or reason
 
+    def _linger(self) -> None:
+        """Both sides were told the last thing. Who has been sent all of it is given a moment to close."""
+        owed = self.device.full or self.target.transport is not None
+        self._bound(self._limits.drain_timeout if owed else min(LINGER, self._limits.drain_timeout))
+
     def _bound(self, seconds: float) -> None:
         """Whatever is left after `seconds` is cut off."""
         if self._deadline is None:
             self._deadline = self._clock.callLater(seconds, self._expired)
+        elif self._deadline.getTime() - self._clock.seconds() > seconds:
+            self._deadline.reset(seconds)
 
     def _expired(self) -> None:
         self._deadline = None

@@ -172,9 +172,12 @@ class Notice:
         """Let a notification that waits run to its end by itself."""
         answer = _settle(answer)
         if isinstance(answer, Deferred):
-            answer.addErrback(lambda failure: self._report(handler, self.name, failure.value))
+            answer.addErrback(self._failed, handler)
         elif isinstance(answer, Failure):
-            self._report(handler, self.name, answer.value)
+            self._failed(answer, handler)
+
+    def _failed(self, failure: Failure, handler: str) -> None:
+        self._report(handler, self.name, failure.value or RuntimeError(str(failure)))
 
 
 class Policy:

@@ -35,7 +35,7 @@ def decode_connect(data: bytes, body: int, stop: int) -> Connect:
     The fixed header is not looked at: of a CONNECT, the first byte must be 0x10.
 
     Raises:
-        UnsupportedVersion: a level other than 3 behind MQIsdp, other than 4 and 5 behind MQTT.
+        UnsupportedVersion: a level other than 3, 4 and 5.
         Malformed: anything else; `version` is set as soon as the level is known, else it is 0.
     """
     start = data[body : min(stop, body + 8)]
@@ -46,8 +46,10 @@ def decode_connect(data: bytes, body: int, stop: int) -> Connect:
     else:
         raise Malformed("protocol name is neither MQTT nor MQIsdp")
     level = read_integer(data, pos, stop, 1)
-    if level not in levels:
+    if level not in (3, 4, 5):
         raise UnsupportedVersion(level)
+    if level not in levels:
+        raise Malformed("the protocol name belongs to another level")
     try:
         return _decode_fields(level, data, pos + 1, stop)
     except Malformed as broken:

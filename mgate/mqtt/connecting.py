@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from mgate.errors import Denied, Kind, Malformed
 from mgate.mqtt import refusal, report
 from mgate.mqtt.aliases import Aliases
-from mgate.mqtt.decode import decode, decode_connect
+from mgate.mqtt.decode import UnsupportedVersion, decode, decode_connect
 from mgate.mqtt.framing import split
 from mgate.mqtt.lane import Lane
 from mgate.mqtt.packets import Auth, Connack, Connect, Disconnect, PacketType, Publish, Will
@@ -31,8 +31,10 @@ from mgate.session import Message
 if TYPE_CHECKING:
     from mgate.mqtt.relay import MqttRelay
 
-__all__ = ["ASKING", "CLOSED", "CONNECTING", "NEW", "NO_TERMS", "OPEN", "Terms", "farewell", "judge_auth", "judge_connack", "judge_connect",
-           "judge_disconnect", "opening"]  # fmt: skip
+__all__ = [
+    "ASKING", "CLOSED", "CONNECTING", "NEW", "NO_TERMS", "OPEN", "Terms", "farewell", "judge_auth", "judge_connack",
+    "judge_connect", "judge_disconnect", "opening",
+]  # fmt: skip
 
 NEW = "new"
 """No whole CONNECT yet."""
@@ -74,8 +76,7 @@ def opening(relay: MqttRelay, lane: Lane, data: bytes) -> bytes:
     Raises: Malformed.
     """
     while data and relay.state != OPEN and not lane.blocked:
-        if relay.state == NEW:
-            _check_start(data)
+        _check_start(relay, lane, data[0])
         limit = relay.limits.max_connect_size if relay.state == NEW else relay.limits.max_packet_size
         spans, end, need, error = split(data, limit)
         if not spans:
@@ -90,7 +91,6 @@ def opening(relay: MqttRelay, lane: Lane, data: bytes) -> bytes:
             relay.state = ASKING
         else:
             packet = decode(relay.version, lane.direction, span[0], data, span[2], span[3])
-            _check_early(relay, lane, packet.type)
         data, whole = data[span[3] :], data[span[1] : span[3]]
         lane.counts[packet.type] += 1
         relay.run(lane, relay.journey(lane, packet, whole))
@@ -100,10 +100,16 @@ def opening(relay: MqttRelay, lane: Lane, data: bytes) -> bytes:
     return data
 
 
-def _check_start(data: bytes) -> None:
-    """Close at the first byte of TLS, HTTP and everything else that is not CONNECT."""
-    if data[0] != PacketType.CONNECT << 4:
-        raise Malformed("the first packet is not CONNECT", 0x82)
+def _check_start(relay: MqttRelay, lane: Lane, head: int) -> None:
+    """Refuse at its first byte what may not come yet: TLS, HTTP, and every packet before CONNECT or CONNACK."""
+    if relay.state == NEW:
+        if head != PacketType.CONNECT << 4:
+            raise Malformed("the first packet is not CONNECT", 0x82)
+    elif lane.direction is Direction.DOWNLINK:
+        if head != PacketType.CONNACK << 4 and (head != PacketType.AUTH << 4 or relay.terms.auth_method is None):
+            raise Malformed("the first packet of the target is not CONNACK", 0x82)
+    elif head not in (PacketType.AUTH << 4, PacketType.DISCONNECT << 4):
+        raise Malformed("the packet may not come before CONNACK", 0x82)
 
 
 def _hello(relay: MqttRelay, data: bytes, span: tuple[int, int, int, int]) -> Connect:
@@ -119,16 +125,6 @@ def _hello(relay: MqttRelay, data: bytes, span: tuple[int, int, int, int]) -> Co
     if packet.will is not None:
         relay.topics.check_levels(packet.will.topic)
     return packet
-
-
-def _check_early(relay: MqttRelay, lane: Lane, kind: PacketType) -> None:
-    """What may pass before CONNACK."""
-    if lane.direction is Direction.DOWNLINK:
-        allowed = kind is PacketType.CONNACK or (kind is PacketType.AUTH and relay.terms.auth_method is not None)
-    else:
-        allowed = kind in (PacketType.AUTH, PacketType.DISCONNECT)
-    if not allowed:
-        raise Malformed("the packet may not come before CONNACK", 0x82)
 
 
 def judge_connect(
@@ -231,7 +227,6 @@ def judge_connack(
     if relay.state != CONNECTING:
         raise Malformed("a second CONNACK", 0x82)
     if packet.reason_code != 0:
-        relay.refused_by_target()
         return packet
     session = relay.session
     properties = packet.properties or Properties()
@@ -283,6 +278,8 @@ def judge_disconnect(
 def farewell(relay: MqttRelay, error: Any) -> bytes:
     """What a device is told when the gateway ends its connection because of `error`."""
     if relay.state == NEW:
+        if isinstance(error, UnsupportedVersion):
+            return refusal.connack(error.version, error)
         version = getattr(error, "version", 0) or relay.version
         return refusal.connack(version, error) if version else b""
     if relay.state in (ASKING, CONNECTING):

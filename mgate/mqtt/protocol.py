@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.python.failure import Failure
@@ -91,12 +92,12 @@ class MqttDeviceProtocol(Protocol):
             self._started = 0.0
         if relay.up.unfinished and not self._started:
             self._started = self.factory.now()
-            if self._timer is not None and self._due > self._started + self.factory.limits.packet_timeout:
+            if self._timer is None or self._due > self._started + self.factory.limits.packet_timeout:
                 self._schedule()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._stop_timer()
-        self.link.device_lost()
+        self.link.device_lost(clean=reason.check(ConnectionDone) is not None)
 
     # Time.
 
@@ -106,8 +107,8 @@ class MqttDeviceProtocol(Protocol):
         if self.relay.state == NEW:
             return self._heard + limits.connect_timeout
         if self.relay.state != OPEN:
-            patience = limits.handler_timeout + limits.dial_timeout * len(self.factory.targets)
-            return self._heard + patience + limits.connack_timeout
+            # Before the target is joined, handlers and dialling have times of their own.
+            return self._heard + limits.connack_timeout if self.link.state == "relaying" else None
         due = None
         if self.relay.keep_alive:
             due = self._heard + 1.5 * self.relay.keep_alive
@@ -149,6 +150,11 @@ class MqttDeviceProtocol(Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def joined(self) -> None:
+        """The target is connected: from now on CONNACK is awaited."""
+        self._heard = self.factory.now()
+        self._schedule()
 
     def opened(self) -> None:
         """The link is open: from now on the keep alive counts."""
@@ -215,7 +221,7 @@ class MqttDeviceFactory(ServerFactory):
         self._drained: Deferred[None] | None = None
         policy.report = self._report
 
-    def buildProtocol(self, addr: IAddress | None) -> MqttDeviceProtocol | None:
+    def buildProtocol(self, addr: IAddress | None) -> MqttDeviceProtocol | None:  # type: ignore[override]
         """Accept a connection, unless a limit closes it at once."""
         peer = Peer(str(getattr(addr, "host", "")), int(getattr(addr, "port", 0)))
         reason = self._over_limit(peer)

@@ -57,7 +57,9 @@ def judge(
             raise Denied(Kind.NOT_AUTHORISED, "the topic controls the target")
         return _unedited(lane, packet, topic)
     try:
-        return _edited(packet, topic, decision)
+        edited = _edited(packet, topic, decision)
+        relay.topics.check_levels(edited.topic)
+        return edited
     except (Malformed, ValueError, TypeError) as error:
         raise relay.fault(lane.hook, error) from error
 

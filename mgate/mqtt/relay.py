@@ -176,21 +176,22 @@ class MqttRelay:
             self._walk(lane, held)
         return self._outcome(lane)
 
-    def _walk(self, lane: Lane, data: bytes | memoryview) -> None:
+    def _walk(self, lane: Lane, chunk: bytes | memoryview) -> None:
         """Take one chunk apart, packet by packet; what stays as it came leaves as one slice."""
         if lane.blocked:
-            lane.hold(bytes(data))
+            lane.hold(bytes(chunk))
             return
         self._active = lane
+        data = b""
         clean = end = 0
         try:
             if self.state != OPEN:
-                data = connecting.opening(self, lane, bytes(data))
-                if not data:
+                chunk = connecting.opening(self, lane, bytes(chunk))
+                if not chunk:
                     return
-            spans, end, need, error = split(data, self.limits.max_packet_size)
+            spans, end, need, error = split(chunk, self.limits.max_packet_size)
             if spans:
-                self._data = data = bytes(data)
+                self._data = data = bytes(chunk)
                 self.heard = self.heard or lane is self.up
             table = steps.INSPECTED if self._inspected else steps.PLAIN
             counts = lane.counts
@@ -211,11 +212,11 @@ class MqttRelay:
         finally:
             self._data, self.judged = b"", None
         if end > clean:
-            lane.out.append(bytes(data[clean:end]))
+            lane.out.append(data[clean:end])
         if error is not None:
             self._broken(lane, error)
         elif need:
-            lane.keep(data[end:], need)
+            lane.keep(chunk[end:], need)
 
     def run(self, lane: Lane, journey: Journey, answer: Any = None) -> None:
         """Let a packet travel until it has arrived, or a handler must think."""
@@ -302,7 +303,7 @@ class MqttRelay:
         if self.state == CLOSED:
             return b""
         told = connecting.farewell(self, error)
-        if error.reason not in ("target_lost", "shutdown"):
+        if self.state != OPEN or error.reason not in ("target_lost", "shutdown"):
             report.ended(self, error)
         self._close(error)
         return told
@@ -342,13 +343,10 @@ class MqttRelay:
         self.state = OPEN
         self._released = True
 
-    def refused_by_target(self) -> None:
-        """The target has refused the connection: its CONNACK is all that the device gets."""
-        self._close(TargetLost("the target refused the connection", "target_refused"))
-
     def _answered(self, packet: Connack) -> None:
-        """CONNACK was forwarded: the handlers are told of the connection, which may have been edited until now."""
+        """CONNACK was forwarded: if the target agreed, the handlers are told of the connection as it is now."""
         if packet.reason_code:
+            self._close(TargetLost("the target refused the connection", "target_refused"))
             return
         self._connected = True
         self.counters.sessions_total += 1

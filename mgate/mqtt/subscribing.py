@@ -16,6 +16,7 @@ from mgate.mqtt import refusal, report
 from mgate.mqtt.lane import Lane
 from mgate.mqtt.packets import Suback, Subscribe, Subscription, Unsuback, Unsubscribe
 from mgate.mqtt.text import check_topic_filter, split_shared
+from mgate.policy import Hook
 from mgate.session import Filter
 
 if TYPE_CHECKING:
@@ -58,18 +59,23 @@ def judge_subscribe(
     if hook is not None:
         shared = [split_shared(item.filter) for item in packet.subscriptions]
         slots = yield from relay.decided(hook, hook.ask(relay.session, [inner for _, inner in shared]))
-    if slots is None:
+    if hook is None or slots is None:
         if relay.policy.subscribe is not None:
             relay.exchanges.asked(packet.packet_id, Request([item.filter for item in packet.subscriptions]))
         return packet
     try:
-        return _rewritten(relay, lane, packet, [prefix for prefix, _ in shared], slots)
+        return _rewritten(relay, lane, hook, packet, [prefix for prefix, _ in shared], slots)
     except (Malformed, ValueError, TypeError) as error:
         raise relay.fault(hook, error) from error
 
 
 def _rewritten(
-    relay: MqttRelay, lane: Lane, packet: Subscribe, prefixes: list[str], answer: list[Denied | list[Filter]]
+    relay: MqttRelay,
+    lane: Lane,
+    hook: Hook,
+    packet: Subscribe,
+    prefixes: list[str],
+    answer: list[Denied | list[Filter]],
 ) -> Subscribe | None:
     """The SUBSCRIBE with what the handlers made of its filters."""
     allowed: list[Subscription] = []
@@ -77,7 +83,7 @@ def _rewritten(
     first: Denied | None = None
     for asked, prefix, slot in zip(packet.subscriptions, prefixes, answer, strict=True):
         if isinstance(slot, Denied):
-            report.denied(relay, relay.policy.auth_subscribe.refusal(slot))
+            report.denied(relay, hook.refusal(slot))
             first = first or slot
             slots.append(refusal.suback_code(relay.version, slot))
             continue
