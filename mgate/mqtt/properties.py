@@ -243,7 +243,7 @@ def decode_properties(kind: int, data: bytes, pos: int, stop: int) -> tuple[Prop
             raise Malformed("unknown property")
         if not rule.kinds & place:
             # Where it depends on the sender what may be there, it is the sender that broke the protocol.
-            code = 0x82 if rule.identifier == PropertyId.SUBSCRIPTION_IDENTIFIER and place & _PUBLISHED else 0x81
+            code = 0x82 if rule.kinds & 1 << (kind ^ FROM_TARGET) else 0x81
             raise Malformed("property not allowed in this packet", code)
         bit = 1 << rule.identifier
         if seen & bit and not rule.repeats & place:

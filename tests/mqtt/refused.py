@@ -170,8 +170,10 @@ _OLD: list[tuple[str, int, Direction, int, bytes]] = [
 ]  # fmt: skip
 
 LEVELS = [
-    *((f"M08 level {level}", 0x84, connect(version=5, level=level)) for level in (0, 1, 2, 3, 6, 0x83, 0x84, 255)),
-    *((f"M09 MQIsdp level {level}", 0x84, connect(version=3, level=level)) for level in (0, 2, 4, 5, 0x83)),
+    *((f"M08 level {level}", 0x84, connect(version=5, level=level)) for level in (0, 1, 2, 6, 0x83, 0x84, 255)),
+    ("M09 name of another level, 3", 0x81, connect(version=5, level=3)),
+    *((f"M08 MQIsdp level {level}", 0x84, connect(version=3, level=level)) for level in (0, 2, 0x83)),
+    *((f"M09 name of another level, {level}", 0x81, connect(version=3, level=level)) for level in (4, 5)),
     *(
         (f"M09 name {name[:8]!r}", 0x81, connect(version=4, name=name))
         for name in (b"", b"mqtt", b"MQT", b"MQTTX", b"MQIsdP", b"MQIsdp\0", b"\0MQTT", b"x" * 65535)
@@ -218,8 +220,8 @@ _MESSAGE_PROPERTIES: list[tuple[str, int, bytes]] = [
 _PUBLISH_PROPERTIES: list[tuple[str, int, bytes]] = [
     ("M37 alias 0", 0x94, b"\x23\0\0"),
     ("alias twice", 0x82, b"\x23\0\1" * 2),
-    ("M40 connect property", 0x82, b"\x21\0\1"),
-    ("will property", 0x82, b"\x18" + integer(0)),
+    ("M40 connect property", 0x81, b"\x21\0\1"),
+    ("will property", 0x81, b"\x18" + integer(0)),
 ]
 
 
