@@ -1,0 +1,1 @@
+"""Real clients and a real broker, with the gateway between them as a process of its own."""

@@ -1,0 +1,76 @@
+"""The gateway as operators run it: `mgate run --config FILE`, with handlers dropped into a folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.processes import MGATE, Running, free_port
+
+__all__ = ["HANDLERS", "ForClass", "Gateway", "Serve"]
+
+HANDLERS = Path(__file__).parent / "handlers"
+"""Plugin files for the tests; each test class names those it wants."""
+
+
+class ForClass:
+    """Lets what lives as long as a test class be made in setUpClass."""
+
+    def __init__(self, test_class: Any) -> None:
+        self.addCleanup: Callable[..., Any] = test_class.addClassCleanup
+
+
+class Serve(NamedTuple):
+    """One listener: who judges, and keys of its table in the file.
+
+    Args:
+        target: a port of the loopback interface; the first argument of `Gateway` if None.
+    """
+
+    handlers: Sequence[str] = ()
+    target: int | None = None
+    keys: dict[str, Any] = {}  # noqa: RUF012
+
+
+class Gateway:
+    """A gateway process with one listener on a free port for each `Serve`.
+
+    Args:
+        test: a test, or a `ForClass`; the process ends with it.
+        target: the port of the broker.
+        listeners: by name; a single one without handlers if left out.
+
+    Attributes:
+        ports: the port of each listener by name. port: that of the first one.
+    """
+
+    def __init__(self, test: Any, target: int, **listeners: Serve) -> None:
+        listeners = listeners or {"plain": Serve()}
+        folder = tempfile.TemporaryDirectory(prefix="mgate-real-")
+        test.addCleanup(folder.cleanup)
+        plugins = Path(folder.name, "handlers")
+        # Copied, because a checkout may be writable for the group, and then its handlers are rightly refused.
+        plugins.mkdir(0o700)
+        for file in HANDLERS.glob("*.py"):
+            shutil.copy(file, plugins)
+            (plugins / file.name).chmod(0o600)
+        self.ports = {name: free_port() for name in listeners}
+        self.port = next(iter(self.ports.values()))
+        lines = [f"plugin_dirs = [{json.dumps(str(plugins))}]"]
+        for name, serve in listeners.items():
+            lines += [
+                "[[listener]]",
+                f"name = {json.dumps(name)}",
+                f'listen = "127.0.0.1:{self.ports[name]}"',
+                f'target = "127.0.0.1:{serve.target or target}"',
+                f"handlers = {json.dumps(list(serve.handlers))}",
+                *(f"{key} = {json.dumps(value)}" for key, value in serve.keys.items()),
+            ]
+        file = Path(folder.name, "mgate.toml")
+        file.write_text("\n".join(lines) + "\n")
+        self.running = Running(test, [*MGATE, "run", "--config", str(file)])
+        self.running.expect("ready:")

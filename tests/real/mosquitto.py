@@ -1,0 +1,73 @@
+"""Debian's mosquitto as the broker behind the gateway, and its command line clients."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.processes import Running, free_port
+from tests.real.needed import needed
+
+__all__ = ["LARGE_QUEUES", "Mosquitto", "command"]
+
+PATIENCE = 30
+ATTEMPTS = 3
+"""Somebody else may take a free port before the broker does."""
+
+LARGE_QUEUES = ("max_queued_messages 0", "max_queued_bytes 0", "max_inflight_messages 1000")
+"""A broker that drops nothing of its own accord."""
+
+
+class Mosquitto:
+    """A broker without persistence, on a free port of the loopback interface.
+
+    Args:
+        test: a test, or a test class behind `tests.real.gateway.ForClass`; the broker ends with it.
+        settings: lines of mosquitto.conf beside the listener.
+    """
+
+    def __init__(self, test: Any, *settings: str) -> None:
+        program = needed("mosquitto", "apt install mosquitto")
+        folder = tempfile.TemporaryDirectory(prefix="mgate-broker-")
+        test.addCleanup(folder.cleanup)
+        for _ in range(ATTEMPTS):
+            self.port = free_port()
+            file = Path(folder.name, "mosquitto.conf")
+            if not any(line.startswith("allow_anonymous ") for line in settings):
+                settings = (*settings, "allow_anonymous true")
+            file.write_text("\n".join((f"listener {self.port} 127.0.0.1", "persistence false", *settings)) + "\n")
+            # Started by root it becomes another user, who has to find the files that the settings name.
+            os.chmod(folder.name, 0o755)
+            self.running = Running(test, [program, "-c", str(file)])
+            if self._answers():
+                return
+        raise AssertionError(f"mosquitto did not start: {''.join(self.running.lines)}")
+
+    def _answers(self) -> bool:
+        """Connect until it accepts. It says that it runs on standard error only, in words of its version."""
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until and self.running.process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return True
+            except ConnectionRefusedError:
+                time.sleep(0.02)
+        return False
+
+
+def command(name: str, *arguments: str, patience: float = PATIENCE) -> subprocess.CompletedProcess[str]:
+    """Run mosquitto_pub, mosquitto_sub or mosquitto_rr to its end."""
+    program = needed(name, "apt install mosquitto-clients")
+    return subprocess.run(
+        [program, "-h", "127.0.0.1", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=patience,
+        check=False,
+    )
