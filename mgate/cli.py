@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import IO, TYPE_CHECKING
 
 from twisted.python import usage
@@ -22,6 +23,8 @@ Commands:
   config    print every value in effect and where it came from; secrets are masked
   handlers  list the handlers that can be named, and what became of every plugin file
   demo      start a broker, a gateway and example handlers to play with
+  pub       publish a message, and say what became of it
+  sub       print messages as they come
 
 mgate COMMAND --help lists the options of a command; --version prints the version.
 """
@@ -118,6 +121,12 @@ def _demo(arguments: list[str]) -> int:
     return int(demo.main(arguments) or 0)
 
 
+def _client(command: str, arguments: list[str]) -> int:
+    from mgate.demo import client
+
+    return client.main([command, *arguments], "mgate")
+
+
 class _HandlersOptions(usage.Options):
     synopsis = "Usage: mgate handlers [options]"
 
@@ -149,4 +158,6 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "config": _config,
     "handlers": _handlers,
     "demo": _demo,
+    "pub": partial(_client, "pub"),
+    "sub": partial(_client, "sub"),
 }

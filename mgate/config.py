@@ -203,18 +203,6 @@ def _conflicts(tree: Tree) -> Iterator[tuple[Path, str]]:
             if address.overlaps(neighbour):
                 yield path, f'{address} is taken by listener "{other}"'
         taken[name] = address
-    for table in (("limits",), *(("listener", name, "limits") for name in tree.listeners)):
-        low, high = (_limit(tree, table, key) for key in ("write_buffer_low", "write_buffer_high"))
-        own = any(tree.get((*table, key)) is not None for key in ("write_buffer_low", "write_buffer_high"))
-        if own and type(low) is int and type(high) is int and low > high:
-            yield (*table, "write_buffer_low"), f"{low} is above write_buffer_high, {high}"
-
-
-def _limit(tree: Tree, table: Path, key: str) -> Any:
-    for value in (tree.get((*table, key)), tree.get(("limits", key))):
-        if value is not None:
-            return value
-    return getattr(Limits(), key)
 
 
 def _bad_limits(values: dict[str, Any]) -> Iterator[tuple[Path, str]]:

@@ -34,9 +34,7 @@ class Limits:
     max_connection_rate: int = 1_000
     """Accepted connections a second, of the listener."""
     write_buffer_high: int = 256 * 1024
-    """Unsent bytes at which the other side is no longer read."""
-    write_buffer_low: int = 64 * 1024
-    """Unsent bytes at which it is read again."""
+    """Unsent bytes at which the other side is no longer read; it is read again once all are sent."""
 
 
 DEFAULT = Limits()

@@ -20,6 +20,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
 from mgate import systemd
+from mgate.allocator import keep_freed_memory
 from mgate.config import Configuration
 from mgate.errors import ConfigError, GateError
 from mgate.journal import Journal
@@ -47,6 +48,7 @@ def makeService(options: Any, reactor: Any = None) -> GatewayService:
 
         reactor = installed
     configuration: Configuration = options.configuration
+    keep_freed_memory()
     journal = Journal(lines_per_second=configuration.log.lines_per_second)
     try:
         service = GatewayService(configuration, load_policies(configuration, reactor, journal), reactor, journal)

@@ -109,7 +109,6 @@ class BadFiles(FileTest):
             connect_timeout = -1
             max_filters = "many"
             dial_timeout = inf
-            write_buffer_low = 300000
             [[listener]]
             name = "mqtt"
             listen = ":70000"
@@ -137,7 +136,6 @@ class BadFiles(FileTest):
                 "mgate.toml: limits.connect_timeout: must be above 0",
                 "mgate.toml: limits.max_filters: must be a whole number, not a string",
                 "mgate.toml: limits.dial_timeout: must be finite",
-                "mgate.toml: limits.write_buffer_low: 300000 is above write_buffer_high, 262144",
                 "mgate.toml: listener \"mqtt\".listen: port '70000' is not a number from 1 to 65535",
                 "mgate.toml: listener \"mqtt\".target: 'mqtts' targets are not available in this version",
                 'mgate.toml: listener "mqtt".versions: must be a list of protocol levels: '

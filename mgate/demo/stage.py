@@ -131,9 +131,11 @@ def _tell(port: int, broker: int, wanted: int | None) -> None:
 
 def _client() -> str:
     """How this installation's client is started from the same folder, whether or not its commands are on the path."""
-    found = shutil.which("python")
-    same = found is not None and os.path.samefile(found, sys.executable)
-    return f"{'python' if same else _short(sys.executable)} -m mgate.demo.client"
+    beside = os.path.join(os.path.dirname(sys.executable), "mgate")
+    if not os.path.exists(beside):
+        return f"{_short(sys.executable)} -m mgate"
+    found = shutil.which("mgate")
+    return "mgate" if found is not None and os.path.samefile(found, beside) else _short(beside)
 
 
 def _short(path: str) -> str:

@@ -163,9 +163,10 @@ class Demo:
         return lines
 
     def commands(self, program: str) -> list[list[str]]:
-        """What it says to type, in order, for one program: the name of its executable."""
-        found = [shlex.split(line) for line in self.banner if line.startswith("    ")]
-        return [words for words in found if os.path.basename(words[0]).startswith(program)]
+        """What it says to type, in order, for Mosquitto's clients or for ours."""
+        found = [shlex.split(line) for line in self.banner if line.startswith("    ") and " -p " in line]
+        foreign = program == "mosquitto"
+        return [words for words in found if os.path.basename(words[0]).startswith("mosquitto") == foreign]
 
     def interrupt(self) -> tuple[str, str, int]:
         """Press Ctrl-C; (rest of the output, errors, exit code)."""
@@ -224,7 +225,7 @@ class DemoTest(unittest.TestCase):
 
     def test_everything_that_it_says_to_type_does_what_it_says(self) -> None:
         demo = self.start("--port", "0")
-        (watched, _), allowed, refused, rewritten, subscribed, login = self.play(demo.commands("python"))
+        (watched, _), allowed, refused, rewritten, subscribed, login = self.play(demo.commands("mgate"))
         self.assertEqual(watched, "alice/hello hi\nplant/alice/up/temperature 21\n")
         self.assertEqual(allowed, ("acknowledged\n", 0))
         self.assertEqual(refused, ("publish refused: 0x87 not authorized: alice publishes below alice/ only\n", 1))
@@ -262,7 +263,7 @@ class DemoTest(unittest.TestCase):
         demo = self.start("--port", "0")
         listening = next(line for line in demo.banner if "mgate on" in line)
         number = int(re.findall(r"mgate on 127\.0\.0\.1:(\d+)", listening)[0])
-        words = next(words for words in demo.commands("python") if "news/#" in words)[:-2]
+        words = next(words for words in demo.commands("mgate") if "news/#" in words)[:-2]
         with socket.create_connection(("127.0.0.1", number)):
             staying = subprocess.Popen(
                 words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -297,7 +298,7 @@ class DemoTest(unittest.TestCase):
         demo = self.start("--port", "0")
         assert demo.process.stdout is not None
         demo.process.stdout.close()
-        words = demo.commands("python")[1]
+        words = demo.commands("mgate")[1]
         self.type(words)
         self.assertEqual(demo.process.wait(PATIENCE), 0)
         assert demo.process.stderr is not None

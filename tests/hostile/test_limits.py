@@ -316,7 +316,7 @@ class Connections(HostileTest):
 
 
 class Buffers(HostileTest):
-    """write_buffer_high and write_buffer_low."""
+    """write_buffer_high."""
 
     async def stalled_at(self, limits: Limits) -> int:
         gateway = await self.gateway(limits=limits)
@@ -331,9 +331,9 @@ class Buffers(HostileTest):
         await device.uplink.until(lambda: len(device.uplink.packets) >= sent + 1, f"{sent} packets", 10)
         return taken
 
-    async def test_write_buffer_high_and_low(self) -> None:
-        small = await self.stalled_at(Limits(write_buffer_high=64 << 10, write_buffer_low=16 << 10))
-        large = await self.stalled_at(Limits(write_buffer_high=16 << 20, write_buffer_low=1 << 20))
+    async def test_write_buffer_high(self) -> None:
+        small = await self.stalled_at(Limits(write_buffer_high=64 << 10))
+        large = await self.stalled_at(Limits(write_buffer_high=16 << 20))
         self.assertGreater(large - small, 8 << 20, "the gateway holds as much as it is told, and no more")
 
 
@@ -347,6 +347,6 @@ class Complete(HostileTest):
         missing = [
             field.name
             for field in dataclasses.fields(Limits)
-            if not any(field.name in name for name in names) and field.name != "write_buffer_low"
+            if not any(field.name in name for name in names)
         ]
         self.assertEqual(missing, [])
