@@ -127,7 +127,7 @@ def relay_with(
     """Put handlers into a connection without a link.
 
     Args:
-        handlers: `Handler`s and `Interceptor`s in the order in which they are asked.
+        handlers: handlers and interceptors in the order in which they are asked; or pairs of a name and one of them.
         version: the protocol level of the device: 3 (MQTT 3.1), 4 (3.1.1) or 5.
         opened: connect at once; else the test calls `connect` and sees its effect.
         target: stands for the broker; one that agrees with everything if left out.
