@@ -6,6 +6,7 @@ again; it then shuts or opens the reading of its peer.
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer, ITCPTransport
@@ -25,8 +26,12 @@ STOPPING = 8
 TWISTED_BUFFER = 64 * 1024
 """Unsent bytes above which Twisted asks a producer to pause (`FileDescriptor.bufferSize`)."""
 
-TCP_KEEP_ALIVE = ((4, 60), (5, 10), (6, 3))
-"""TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT of Linux: a peer that vanished is noticed within 90 s."""
+TCP_KEEP_ALIVE = [
+    (getattr(socket, name), value)
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+    if hasattr(socket, name)
+]
+"""A peer that vanished is noticed within 90 s."""
 
 
 @implementer(IPushProducer)
@@ -60,7 +65,7 @@ class Side:
             transport.setTcpKeepAlive(True)
             handle: Any = transport.getHandle()  # type: ignore[attr-defined]
             for option, value in TCP_KEEP_ALIVE:
-                handle.setsockopt(6, option, value)
+                handle.setsockopt(socket.IPPROTO_TCP, option, value)
         transport.registerProducer(self, True)
         if self._reasons:
             transport.pauseProducing()

@@ -258,7 +258,12 @@ class MqttRelay:
 
     def _intercepted(self, hook: Hook, lane: Lane, packet: Any) -> Generator[Any, Any, Any]:
         self.judged = packet
-        edit = yield from self.decided(hook, hook.ask(self.session, packet, lane.direction))
+        try:
+            edit = yield from self.decided(hook, hook.ask(self.session, packet, lane.direction))
+        except Denied as denied:
+            if denied.kind is Kind.HANDLER_FAULT:
+                self.end(denied)
+            raise
         return packet if edit is None else edit
 
     def decided(self, hook: Hook, decision: Any) -> Generator[Any, Any, Any]:
@@ -357,6 +362,8 @@ class MqttRelay:
 
     def _refuse(self, lane: Lane, packet: Packet, denied: Denied) -> None:
         report.denied(self, denied)
+        if self.state == CLOSED:
+            return
         if isinstance(packet, Publish):
             publishing.refuse(self, lane, packet, denied)
         elif isinstance(packet, Subscribe):
