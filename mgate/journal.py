@@ -30,12 +30,15 @@ OWN_FIELDS = frozenset({"text", "detail", "error", "target"})
 SECRET_FIELDS = frozenset({"payload", "password", "token", "secret", "authorization"})
 SHORT_NAMES = {"connection_id": "conn", "client_id": "client", "protocol": "proto"}
 REJECT_ORDER = ("proto", "reason", "handler", "text", "peer", "client", "conn", "listener")
+UNQUOTED = frozenset(' "=')
 MAX_REASONS = 64
 FAULT_INTERVAL = 60.0
 
 
 def escape(text: str, limit: int = CLIENT_TEXT) -> str:
     """Make `text` safe for one line of a terminal, and at most `limit` characters long."""
+    if len(text) <= limit and text.isprintable() and "\\" not in text:
+        return text
     parts = []
     room = limit
     for character in text[: limit + 1]:
@@ -181,7 +184,7 @@ def _quoted(value: Any) -> str:
     """A value of a text line: bare where it can be told from its neighbours, else in quotes."""
     if not isinstance(value, str):
         return json.dumps(value)
-    if value and not any(character in ' "=' for character in value):
+    if value and UNQUOTED.isdisjoint(value):
         return value
     return '"' + value.replace('"', '\\"') + '"'
 
