@@ -1,0 +1,397 @@
+"""What the documentation says is true: its code is run, its commands are typed, its tables are those of the code.
+
+Rules of the pages, which the tests below hold them to:
+
+1. Code of Python and TOML is included from a file that a test runs (`RUN_BY`), never written into a page.
+2. What stands in a ``console`` block is typed, and what it prints is compared; ``...`` stands for anything.
+3. Ports 1883 to 1885 stand for the broker and the gateways; here they are free ones.
+"""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import doctest
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+from collections.abc import Iterator
+from importlib import util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from mgate.config import Listener, Log, Tables
+from mgate.counters import Counters
+from mgate.dropins import ENTRY_POINTS
+from mgate.errors import Kind
+from mgate.limits import Limits
+from mgate.testing import relay_with
+from tests.processes import MGATE, Running, free_port, run
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(page for page in DOCS.rglob("*.rst") if "_build" not in page.parts)
+
+RUN_BY = {
+    "CONTRIBUTING.md": "tests/test_docs.py",
+    "deploy/mgate.service": "tests/test_service.py",
+    "docs/picture.txt": "tests/test_docs.py",
+    "docs/snippets/hops.py": "tests/test_docs.py",
+    "docs/snippets/test_refusing_target.py": "tests/test_docs.py",
+    "docs/snippets/test_slow_answers.py": "tests/test_docs.py",
+    "examples/embedding.py": "tests/test_docs.py",
+    "examples/handlers/credentials.py": "tests/test_examples.py",
+    "examples/handlers/rewrite.py": "tests/test_examples.py",
+    "examples/handlers/tenant_rules.py": "tests/test_examples.py",
+    "examples/mgate.toml": "tests/test_docs.py",
+    "examples/test_tenant_rules.py": "tests/test_docs.py",
+}
+"""Every file that a page includes, and which test runs it."""
+
+TYPED_ELSEWHERE = ("pip install .", "python3 -m venv", ". .venv/bin/activate", "sudo ")
+"""How commands begin that are not typed here: tests/test_packaging.py installs, and nobody becomes root for a test."""
+
+BROKER = """
+import sys
+from twisted.internet import reactor
+from mgate.demo.broker import BrokerFactory
+reactor.listenTCP(int(sys.argv[1]), BrokerFactory(reactor), interface="127.0.0.1")
+print("broker ready", flush=True)
+reactor.run()
+"""
+
+
+def load(path: Path) -> ModuleType:
+    """Import a file that is in no package."""
+    spec = util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def blocks(page: Path, language: str) -> Iterator[str]:
+    """The code blocks of one language in a page, of either markup."""
+    text = page.read_text()
+    if page.suffix == ".md":
+        yield from re.findall(rf"^```{language}\n(.*?)^```$", text, re.S | re.M)
+        return
+    for found in re.finditer(rf"^\.\. code-block:: {language}\n\n((?:   .*\n|\n)+)", text, re.M):
+        yield re.sub(r"^   ", "", found[1], flags=re.M).strip("\n") + "\n"
+
+
+def commands(page: Path) -> Iterator[tuple[str, str]]:
+    """Each command of a page's console blocks, and what it should print."""
+    for block in blocks(page, "console"):
+        for each in re.split(r"^\$ ", block, flags=re.M)[1:]:
+            command, _, expected = each.partition("\n")
+            yield command, expected
+
+
+class Pages(unittest.TestCase):
+    """What may stand in a page."""
+
+    def test_code_is_included(self) -> None:
+        for page in PAGES:
+            with self.subTest(page.name):
+                languages = set(re.findall(r"code-block:: *(\S*)", page.read_text()))
+                self.assertLessEqual(languages, {"console", "text"})
+
+    def test_what_is_included_is_run(self) -> None:
+        included = set()
+        for page in PAGES:
+            for name in re.findall(r"literalinclude:: *(\S+)", page.read_text()):
+                path = (page.parent / name).resolve()
+                self.assertTrue(path.is_file(), f"{page.name} includes {name}")
+                included.add(str(path.relative_to(ROOT)))
+        self.assertEqual(included, set(RUN_BY))
+
+    def test_those_tests_know_the_files(self) -> None:
+        for name, test in RUN_BY.items():
+            with self.subTest(name):
+                stem = Path(name).name.removesuffix(".py")
+                self.assertRegex((ROOT / test).read_text(), re.escape(stem).replace("_", "[-_]"))
+
+    def test_links_between_pages(self) -> None:
+        for page in PAGES:
+            links = re.findall(r":doc:`(?:[^`<]*<)?([^`>]+)>?`", page.read_text())
+            for link in links:
+                base = DOCS if link.startswith("/") else page.parent
+                self.assertTrue((base / f"{link.lstrip('/')}.rst").is_file(), f"{page.name} links to {link}")
+
+    def test_every_page_is_in_the_index(self) -> None:
+        listed = set(re.findall(r"^   ([a-z-]+/[a-z-]+)$", (DOCS / "index.rst").read_text(), re.M))
+        there = {str(page.relative_to(DOCS).with_suffix("")) for page in PAGES} - {"index"}
+        self.assertEqual(listed, there)
+
+    def test_links_of_markdown(self) -> None:
+        for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"):
+            for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+                if "://" not in link:
+                    self.assertTrue((page.parent / link).exists(), f"{page.name} links to {link}")
+
+    def test_files_that_pages_name(self) -> None:
+        for page in [*PAGES, ROOT / "README.md"]:
+            for name in re.findall(r"`((?:mgate|tests|docs|examples|deploy|benchmarks)/[\w./-]+)`", page.read_text()):
+                if "<" not in name:
+                    self.assertTrue((ROOT / name).exists(), f"{page.name} names {name}")
+
+    def test_entry_point_of_the_how_to(self) -> None:
+        text = (DOCS / "howto" / "write-a-handler.rst").read_text()
+        (block,) = re.findall(r"::\n\n((?:      .*\n)+)", text)
+        parser = configparser.ConfigParser()
+        parser.read_string(re.sub(r"^      ", "", block, flags=re.M))
+        self.assertIn("tenant-rules", parser["options.entry_points"][ENTRY_POINTS])
+
+
+class Readme(unittest.TestCase):
+    """README.md is text in the repository, so it repeats what is elsewhere."""
+
+    text = (ROOT / "README.md").read_text()
+
+    def test_handler_is_the_example(self) -> None:
+        (block,) = blocks(ROOT / "README.md", "python")
+        self.assertEqual(block, (ROOT / "examples" / "handlers" / "tenant_rules.py").read_text())
+
+    def test_picture_is_that_of_the_documentation(self) -> None:
+        self.assertIn((DOCS / "picture.txt").read_text(), self.text)
+
+    def test_options_are_those_of_the_code(self) -> None:
+        generated = load(DOCS / "generated.py")
+        self.assertEqual(self.text, generated.with_options(self.text), "type: python docs/generated.py")
+        for field in ("listen", "target", "handlers", "denied_publish"):
+            self.assertIn(f"| `{field}` |", self.text)
+
+    def test_default_port(self) -> None:
+        shown = run([*MGATE, "config", "--seed-defaults"]).stdout
+        self.assertRegex(shown, r'listen = ":1884"')
+        self.assertIn("| MQTT over TCP | 1884 |", self.text)
+
+
+class Generated(unittest.TestCase):
+    """The tables that are made when the documentation is built."""
+
+    generated: Any = load(DOCS / "generated.py")
+
+    def test_every_key_and_counter_is_described_once(self) -> None:
+        said = set()
+        for table in (Tables, Log, Listener, Limits, Counters):
+            silent = {name for name, text in self.in_code(table).items() if not text}
+            for name, text in self.generated.described(table).items():
+                self.assertTrue(text, f"{table.__name__}.{name}: describe it in the code or in docs/generated.py")
+            said |= {f"{table.__name__}.{name}" for name in silent}
+        self.assertEqual(set(self.generated.SAID_HERE), said)
+
+    def in_code(self, table: type) -> dict[str, str]:
+        here = self.generated.SAID_HERE
+        self.generated.SAID_HERE = {}
+        try:
+            return dict(self.generated.described(table))
+        finally:
+            self.generated.SAID_HERE = here
+
+    def test_pages_use_all_of_them(self) -> None:
+        used = {name for page in PAGES for name in re.findall(r"^\.\. generated:: (\S+)", page.read_text(), re.M)}
+        self.assertEqual(used, set(self.generated.GENERATED))
+
+    def test_each_says_what_the_code_says(self) -> None:
+        for name, part in {
+            "codes": "``not authorised``\n     - 5\n     - 0x87", "command-line": "--plugin-dir=",
+            "counters": "``handler_faults``", "environment-sections": "``MQTT_WITHOUT_TLS``",
+            "environment-variables": "``MGATE_LIMITS_MAX_PACKET_SIZE``",
+            "hooks": "auth_deliver(session, topic, payload)",
+            "interceptor": "after(session, packet, direction)", "layers": "``mqtt.framing``",
+            "limits": "``connect_timeout``\n     - ``10``", "listener": "``denied_will``\n     - ``\"refuse\"``",
+            "log": "``lines_per_second``\n     - ``10``", "log-lines": "reason=not_authorised handler=tenant-rules",
+            "maker": "make(arguments, context)", "states": "``dialling``", "tables": "``plugin_dirs``",
+        }.items():  # fmt: skip
+            with self.subTest(name):
+                self.assertIn(part, self.generated.GENERATED[name]())
+
+
+class Reasons(unittest.TestCase):
+    """The page about the log names every event and every reason that the code can write."""
+
+    page = (DOCS / "reference" / "log.rst").read_text()
+
+    def calls(self) -> Iterator[tuple[str, ast.Call]]:
+        for path in (ROOT / "mgate").rglob("*.py"):
+            if not {"demo", "testing", "handlers"} & set(path.parts):
+                for node in ast.walk(ast.parse(path.read_text())):
+                    if isinstance(node, ast.Call):
+                        yield getattr(node.func, "id", getattr(node.func, "attr", "")), node
+
+    def words(self, *functions: str) -> set[str]:
+        """Every text that is passed to these functions and looks like a reason."""
+        found = set()
+        for name, call in self.calls():
+            if name in functions:
+                passed = [*call.args, *(keyword.value for keyword in call.keywords)]
+                texts = [str(each.value) for each in passed if isinstance(each, ast.Constant)]
+                found |= {text for text in texts if re.fullmatch("[a-z_]+", text)}
+        return found
+
+    def test_reasons(self) -> None:
+        reasons = self.words("TargetLost", "TimedOut", "reject", "_note", "_over_limit")
+        self.assertIn("keep_alive", reasons)
+        reasons |= {"malformed", "target_lost", "max_connections", "max_connections_per_address", "connection_rate"}
+        for reason in reasons:
+            with self.subTest(reason):
+                self.assertIn(f"``{reason}``", self.page)
+
+    def test_events(self) -> None:
+        events = self.words("event")
+        self.assertLessEqual({"connect", "disconnect"}, events)
+        for event in events | {"reject", "fault", "suppressed"}:
+            with self.subTest(event):
+                self.assertIn(f"\n``{event}``\n", self.page)
+
+    def test_kinds_are_in_the_table_of_codes(self) -> None:
+        table = load(DOCS / "generated.py").codes()
+        for kind in Kind:
+            self.assertIn(f"``{kind.value}``", table)
+
+
+class Snippets(unittest.TestCase):
+    """The code of pages that is no example: hops.py, test_slow_answers.py, test_refusing_target.py."""
+
+    def test_snippets_with_tests(self) -> None:
+        for path in sorted((DOCS / "snippets").glob("test_*.py")):
+            with self.subTest(path.name):
+                suite = unittest.defaultTestLoader.loadTestsFromModule(load(path))
+                result = unittest.TestResult()
+                suite.run(result)
+                self.assertGreater(result.testsRun, 0)
+                self.assertEqual([text for _, text in result.failures + result.errors], [])
+
+    def test_hops(self) -> None:
+        hops = load(DOCS / "snippets" / "hops.py")
+        device = relay_with(hops.Hops("gateway-1"))
+        (message,) = device.publish("t", b"x").to_target
+        self.assertEqual(list(getattr(message, "properties", [])), [(0x26, ("hop", "gateway-1"))])
+        (message,) = device.deliver("t", b"x").to_device
+        self.assertEqual(list(getattr(message, "properties", [])), [])
+        self.assertEqual(relay_with(hops.Hops("g"), version=4).publish("t", b"x").published, [("t", b"x")])
+
+
+class Console(unittest.TestCase):
+    """Types every command of the pages, in a copy of the checkout's top, in front of a broker of ours."""
+
+    def setUp(self) -> None:
+        self.folder = Path(tempfile.mkdtemp()).resolve()
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.ports = {port: str(free_port()) for port in ("1883", "1884", "1885")}
+        self.gateway: Running | None = None
+        for name in ("examples", "benchmarks", "docs"):
+            (self.folder / name).mkdir()
+        for path in (ROOT / "examples").rglob("*"):
+            if path.suffix in (".py", ".toml"):
+                copy = self.folder / path.relative_to(ROOT)
+                copy.parent.mkdir(exist_ok=True)
+                copy.write_text(self.here(path.read_text()))
+                copy.chmod(0o644)
+        tools = self.folder / ".venv" / "bin"
+        tools.mkdir(parents=True)
+        for tool, words in (("python", [sys.executable]), ("mgate", MGATE)):
+            installed = f"PYTHONPATH={ROOT}:$PYTHONPATH"
+            (tools / tool).write_text(f'#!/bin/sh\n{installed} exec {shlex.join(words)} "$@"\n')
+            (tools / tool).chmod(0o755)
+        self.environ = {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
+        self.working = self.folder
+        broker = Running(self, [sys.executable, "-c", BROKER, self.ports["1883"]])
+        broker.expect("broker ready")
+
+    def here(self, text: str) -> str:
+        return re.sub(r"\b188[345]\b", lambda found: self.ports[found[0]], text)
+
+    def type_all(self, page: Path, start: str = ".") -> list[str]:
+        """Type what a page says, beginning in the folder `start`. Returns the commands that were really run."""
+        self.working = self.folder / start
+        typed = []
+        for command, expected in commands(page):
+            if command.startswith("make "):
+                self.assertRegex((ROOT / "Makefile").read_text(), rf"(?m)^{command.removeprefix('make ')}:")
+            elif command.startswith("cd "):
+                self.working = self.working / command.removeprefix("cd ")
+                self.assertTrue(self.working.is_dir())
+            elif not command.startswith(TYPED_ELSEWHERE):
+                typed.append(command)
+                with self.subTest(command):
+                    self.type(self.here(command), self.here(expected))
+        return typed
+
+    def type(self, command: str, expected: str) -> None:
+        words = shlex.split(command)
+        if words[:2] in (["mgate", "run"], ["python", "embedding.py"]):
+            self.serve(command, expected)
+            return
+        done = run(["sh", "-c", command], directory=str(self.working), environ=self.environ)
+        self.assert_output(done.stdout + done.stderr, expected)
+
+    def serve(self, command: str, expected: str) -> None:
+        """Start a gateway in place of the one that runs, and wait for its lines."""
+        if self.gateway is not None:
+            self.gateway.stop()
+        self.gateway = Running(self, ["sh", "-c", f"exec {command}"], environ=self.environ, cwd=self.working)
+        for line in expected.splitlines():
+            self.gateway.expect(max(line.split("..."), key=len))
+
+    def assert_output(self, printed: str, expected: str) -> None:
+        same = doctest.OutputChecker().check_output(
+            expected, printed, doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.DONT_ACCEPT_TRUE_FOR_1
+        )
+        self.assertTrue(same, f"expected:\n{expected}\nprinted:\n{printed}")
+
+    def test_tutorial(self) -> None:
+        typed = self.type_all(DOCS / "start" / "tutorial.rst")
+        self.assertGreater(len(typed), 8)
+
+    def test_readme(self) -> None:
+        demo = Running(self, [*MGATE, "demo", "--port", self.ports["1884"]])
+        demo.expect("Every decision")
+        self.gateway = demo
+        typed = self.type_all(ROOT / "README.md")
+        self.assertGreater(len(typed), 4)
+
+    def test_how_to(self) -> None:
+        """In the folder of the examples."""
+        typed = []
+        for page in sorted((DOCS / "howto").glob("*.rst")):
+            typed += self.type_all(page, "examples")
+        self.assertTrue({"python embedding.py", "mgate handlers --plugin-dir handlers"} <= set(typed))
+        self.assertIn("PYTHONPATH=handlers python -m unittest test_tenant_rules", typed)
+
+    def test_all_commands_are_on_these_pages(self) -> None:
+        elsewhere = [page for page in PAGES if page.parent.name not in ("start", "howto")]
+        self.assertEqual([page.name for page in elsewhere if list(commands(page))], [])
+
+    def test_embedding_judges(self) -> None:
+        """examples/embedding.py, between a device and a broker."""
+        self.working = self.folder / "examples"
+        self.type("python embedding.py", "listening on ...\n")
+        client = f"python -m mgate.demo.client pub -p {self.ports['1884']} -m x"
+        self.type(f"{client} -t a", "acknowledged...\n")
+        self.type(f"{client} -t plant/a", "publish refused: 0x87 not authorized: the plant listens to nobody\n")
+        assert self.gateway is not None
+        self.gateway.expect("event=connect")
+        self.gateway.stop()
+
+
+class Build(unittest.TestCase):
+    """Sphinx takes all of it without a warning."""
+
+    @unittest.skipUnless(util.find_spec("sphinx"), "Sphinx is not installed: pip install -e '.[docs]', or make docs")
+    def test_without_warnings(self) -> None:
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        command: list[Any] = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", DOCS, folder]
+        done = subprocess.run([*command, "-d", f"{folder}/doctrees"], capture_output=True, text=True, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("auth_publish", (Path(folder) / "reference" / "hooks.html").read_text())
