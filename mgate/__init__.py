@@ -5,8 +5,8 @@ START READING at `mgate.mqtt.relay`: the path of every packet. Why it is so: doc
 - `errors`, `session`, `outcome`, `interfaces`: what can go wrong, who is speaking, what a relay answers, what a handler
   may do. `limits` and `counters`: what strangers may use up, and what happened.
 - `handler` is what handlers' authors import; `testing` is for their tests.
-- `mqtt.packets` is every packet as a value; `decode`, `encode`, `connect`, `properties`, `reasons`, `fields`, `text` and
-  `framing` turn bytes into them and back, and know no policy.
+- `mqtt.packets` is every packet as a value; `decode`, `encode`, `connect`, `properties`, `reasons`, `fields`, `text`
+  and `framing` turn bytes into them and back, and know no policy.
 - `policy` folds the handlers of a listener into one question for each hook; `verdict` reads what they answer.
 - `mqtt.relay` is one connection without I/O: a `lane` for each direction, a step for each packet (`steps`), and for
   those that somebody watches a journey through `connecting`, `publishing` or `subscribing`, with `aliases`, `exchanges`
@@ -16,8 +16,9 @@ START READING at `mgate.mqtt.relay`: the path of every packet. Why it is so: doc
 - `journal` writes what happened, `logs` renders it.
 - `config` reads the configuration out of `settings`, `environment` and `options`, checked by `structure`, `addresses`
   and shown by `effective`; `dropins` finds handlers, and `ownership` asks who else could change them.
-- `listeners` makes a listener of a configuration, `service` runs them all under twistd (`tap`, `systemd`), `cli` is the
-  `mgate` command. `handlers` and `plugins` hold the built-in handlers, `demo` a broker and a client to play with.
+- `listeners` makes a listener of a configuration, `service` runs them all under twistd (`tap`, `systemd`,
+  `allocator`), `cli` is the command. `handlers` and `plugins` hold the built-in handlers, `demo` a broker and a client
+  to play with.
 """
 
 __all__: list[str] = []

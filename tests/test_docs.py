@@ -26,12 +26,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import mgate
 from mgate.config import Listener, Log, Tables
 from mgate.counters import Counters
 from mgate.dropins import ENTRY_POINTS
 from mgate.errors import Kind
 from mgate.limits import Limits
 from mgate.testing import relay_with
+from tests import layers
 from tests.processes import MGATE, Running, free_port, run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -140,7 +142,7 @@ class Pages(unittest.TestCase):
     def test_files_that_pages_name(self) -> None:
         for page in [*PAGES, ROOT / "README.md"]:
             for name in re.findall(r"`((?:mgate|tests|docs|examples|deploy|benchmarks)/[\w./-]+)`", page.read_text()):
-                if "<" not in name:
+                if "<" not in name and "_build" not in name:
                     self.assertTrue((ROOT / name).exists(), f"{page.name} names {name}")
 
     def test_entry_point_of_the_how_to(self) -> None:
@@ -173,6 +175,23 @@ class Readme(unittest.TestCase):
         shown = run([*MGATE, "config", "--seed-defaults"]).stdout
         self.assertRegex(shown, r'listen = ":1884"')
         self.assertIn("| MQTT over TCP | 1884 |", self.text)
+
+
+class Map(unittest.TestCase):
+    """The docstring of the package says where everything is."""
+
+    def test_names_every_module(self) -> None:
+        for module in layers.read(ROOT, "mgate"):
+            inner = module.startswith(("mgate.demo.", "mgate.handlers.", "mgate.plugins.", "mgate.testing."))
+            if module not in ("mgate", "mgate.mqtt", "mgate.__main__") and not inner:
+                with self.subTest(module):
+                    self.assertRegex(mgate.__doc__ or "", rf"`(mgate\.)?(mqtt\.)?{module.rpartition('.')[2]}`")
+
+    def test_names_nothing_else(self) -> None:
+        for name in re.findall(r"`(?:mgate\.)?([a-z_.]+)`", mgate.__doc__ or ""):
+            paths = [ROOT / "mgate" / folder / name.replace(".", "/") for folder in ("", "mqtt")]
+            with self.subTest(name):
+                self.assertTrue(any(path.is_dir() or path.with_suffix(".py").is_file() for path in paths))
 
 
 class Generated(unittest.TestCase):
