@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
 from unittest import TestCase
 
 from mgate.session import Message, Peer, Session
+
+
+class Reader:
+    """Lends a session one packet, as a relay does."""
+
+    def read_judged(self) -> Any:
+        return "the packet"
 
 
 class SessionTests(TestCase):
@@ -17,7 +25,7 @@ class SessionTests(TestCase):
     def test_packet_is_read_when_it_is_asked_for(self) -> None:
         session = Session()
         self.assertIsNone(session.packet)
-        session._reader = lambda: "the packet"
+        session._reader = Reader()
         self.assertEqual(session.packet, "the packet")
 
     def test_two_sessions_are_never_equal(self) -> None:
