@@ -395,7 +395,7 @@ class Console(unittest.TestCase):
         """examples/embedding.py, between a device and a broker."""
         self.working = self.folder / "examples"
         self.type("python embedding.py", "listening on ...\n")
-        client = f"python -m mgate.demo.client pub -p {self.ports['1884']} -m x"
+        client = f"mgate pub -p {self.ports['1884']} -m x"
         self.type(f"{client} -t a", "acknowledged...\n")
         self.type(f"{client} -t plant/a", "publish refused: 0x87 not authorized: the plant listens to nobody\n")
         assert self.gateway is not None
