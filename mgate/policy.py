@@ -83,7 +83,11 @@ class Hook:
         answer is one of the former three."""
         answer = _settle(answer)
         if isinstance(answer, Deferred):
-            return Pending(answer, lambda result: self.decide(result, *arguments))
+            return Pending(answer, lambda result: self._decided(result, arguments))
+        return self._decided(answer, arguments)
+
+    def _decided(self, answer: Any, arguments: tuple[Any, ...]) -> Any:
+        """As `decide`, but nothing is waited for: an awaitable that came out of an awaitable is a fault."""
         try:
             return self._read(answer, arguments)
         except Exception as error:
@@ -129,6 +133,7 @@ class Hook:
             except Exception as error:
                 _blame(error, name)
                 raise
+            _blame_slots(change, name)
             if change is not None:
                 edit = self._grammar.add(edit, change)
                 arguments = self._grammar.apply(edit, arguments)
@@ -142,6 +147,7 @@ class Hook:
         except Exception as error:
             _blame(error, self._calls[index][0])
             raise
+        _blame_slots(change, self._calls[index][0])
         if change is not None:
             edit = self._grammar.add(edit, change)
             arguments = self._grammar.apply(edit, arguments)
@@ -236,20 +242,45 @@ def _overridden(named: list[tuple[str, Any]], base: type, name: str) -> list[Cal
 
 
 def _settle(answer: Any) -> Any:
-    """An awaitable's value (or Failure) if it is there already, else the Deferred; anything else as it is.
+    """An awaitable's value (or Failure) if it is there already, else a Deferred of our own; anything else as it is.
 
     Unwrapping here keeps thousands of coroutines that never wait from piling up on the stack.
     """
     if isinstance(answer, CoroutineType):
         answer = Deferred.fromCoroutine(answer)
-    if isinstance(answer, Deferred) and answer.called and not answer.paused and not isinstance(answer.result, Deferred):
+    elif isinstance(answer, Deferred):
+        answer = _own(answer)
+    else:
+        return answer
+    if answer.called:
         fired: list[Any] = []
         answer.addBoth(fired.append)
         return fired[0]
     return answer
 
 
+def _own(shared: Deferred[Any]) -> Deferred[Any]:
+    """A Deferred with the same answer. The handler's own keeps it: a handler may give the same one to several
+    questions, and a refusal that the first of them took away would admit the others."""
+    own: Deferred[Any] = Deferred(lambda _: shared.cancel())
+
+    def tell(result: Any) -> Any:
+        if not own.called:
+            own.callback(result)
+        return result.value if isinstance(result, Failure) else result
+
+    shared.addBoth(tell)
+    return own
+
+
 def _blame(error: BaseException, handler: str) -> None:
     """Note on the exception which handler raised it, unless an inner fold has already."""
     if not getattr(error, "handler", ""):
         error.handler = handler  # type: ignore[attr-defined]
+
+
+def _blame_slots(change: Any, handler: str) -> None:
+    """As `_blame`, for the filters that an answer of `auth_subscribe` refuses."""
+    for slot in change if isinstance(change, list) else ():
+        if isinstance(slot, Denied):
+            _blame(slot, handler)
