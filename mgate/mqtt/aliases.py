@@ -45,13 +45,13 @@ class Aliases:
             raise Malformed("the topic alias is unknown", 0x82)
         return self._near[alias]
 
-    def passes(self, packet: Publish, topic: str) -> bool:
-        """Can the packet go on as it came, and the far side then knows its topic? Called only for what is forwarded
-        unedited; notes the mapping that it sets."""
+    def known(self, packet: Publish, topic: str) -> bool:
+        """Does the far side know the topic of a packet, if it goes on as it came?"""
         alias = packet.properties.get(PropertyId.TOPIC_ALIAS) if packet.properties else None
-        if alias is None:
-            return True
-        if packet.topic:
-            self._far[alias] = topic
-            return True
-        return self._far.get(alias) == topic
+        return alias is None or bool(packet.topic) or self._far.get(alias) == topic
+
+    def sent(self, packet: Publish) -> None:
+        """A packet was forwarded: from now on the far side knows the mapping that it sets."""
+        alias = packet.properties.get(PropertyId.TOPIC_ALIAS) if packet.properties else None
+        if alias is not None and packet.topic:
+            self._far[alias] = packet.topic

@@ -74,11 +74,9 @@ def _resolve(lane: Lane, packet: Publish) -> str:
 
 def _unedited(lane: Lane, packet: Publish, topic: str) -> Publish:
     """As it came, but with its topic where the far side does not know the alias."""
-    if lane.aliases is None or lane.aliases.passes(packet, topic):
+    if lane.aliases is None or lane.aliases.known(packet, topic):
         return packet
-    full = replace(packet, topic=topic)
-    lane.aliases.passes(full, topic)
-    return full
+    return replace(packet, topic=topic)
 
 
 def _edited(packet: Publish, topic: str, message: Message) -> Publish:
@@ -108,6 +106,8 @@ def forwarded(relay: MqttRelay, lane: Lane, came: Publish, went: Publish) -> Non
 
     The near side of a message whose QoS was lowered still waits for the handshake that it began.
     """
+    if lane.aliases is not None:
+        lane.aliases.sent(went)
     if came.qos == 2 and went.qos == 2:
         lane.open = note(lane.open, came.packet_id)
     elif came.qos == 2 and went.qos == 1:
