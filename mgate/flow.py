@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.interfaces import IPushProducer, ITCPTransport
 from zope.interface import implementer
 
-__all__ = ["CROWDED", "STOPPING", "Side"]
+__all__ = ["CROWDED", "READ", "STOPPING", "Side"]
 
 FULL = 1
 """The far side does not take what was read."""
@@ -23,8 +23,13 @@ UNREAD = 4
 STOPPING = 8
 """The gateway is shutting down."""
 
-TWISTED_BUFFER = 64 * 1024
-"""Unsent bytes above which Twisted asks a producer to pause (`FileDescriptor.bufferSize`)."""
+READ = 64 * 1024
+"""Bytes that Twisted reads at once, and unsent bytes above which it asks a producer to pause
+(`FileDescriptor.bufferSize`)."""
+LARGE_READ = 256 * 1024
+"""Bytes to read at once amid packets of `LARGE_PACKET` bytes and more: fewer and longer reads cost less there, while
+for small packets they would only make the turns of one connection longer."""
+LARGE_PACKET = 32 * 1024
 
 TCP_KEEP_ALIVE = [
     (getattr(socket, name), value)
@@ -52,7 +57,7 @@ class Side:
     def __init__(self, high: int) -> None:
         self.transport: Any = None
         self.peer: Side | None = None
-        self._high = high - TWISTED_BUFFER
+        self._high = high - READ
         self._reasons = 0
         self.full = False
         self._excess = 0
@@ -93,6 +98,11 @@ class Side:
             self._reasons &= ~reason
             if not self._reasons and self.transport is not None:
                 self.transport.resumeProducing()
+
+    def expect(self, size: int) -> None:
+        """A packet of `size` bytes is being read, or none if it is 0."""
+        if self.transport is not None:
+            self.transport.bufferSize = LARGE_READ if size >= LARGE_PACKET else READ
 
     def write(self, data: bytes) -> None:
         """Send bytes, and have the peer wait if too many are unsent."""

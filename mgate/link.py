@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from mgate.counters import Counters
 from mgate.errors import GateError, TargetLost, TimedOut
-from mgate.flow import CROWDED, STOPPING, Side
+from mgate.flow import CROWDED, READ, STOPPING, Side
 from mgate.limits import Limits
 from mgate.outcome import Direction, Outcome, Question
 
@@ -47,6 +47,7 @@ class LinkRelay(Protocol):
     def answer(self, direction: Direction, answer: object) -> Outcome: ...
     def crowded(self, direction: Direction) -> bool: ...
     def pending(self, direction: Direction) -> bool: ...
+    def begun(self, direction: Direction) -> int: ...
     def fail(self, error: GateError) -> bytes: ...
     def closed(self, reason: str) -> str: ...
 
@@ -117,6 +118,8 @@ class Link:
     def pump(self, direction: Direction, data: bytes) -> None:
         """A side has read a chunk."""
         self._apply(direction, self._relay.receive(direction, data))
+        if len(data) >= READ:
+            (self.device if direction is UPLINK else self.target).expect(self._relay.begun(direction))
 
     def _apply(self, direction: Direction, outcome: Outcome) -> None:
         """Do what an outcome says."""

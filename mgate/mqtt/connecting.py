@@ -82,7 +82,7 @@ def opening(relay: MqttRelay, lane: Lane, data: bytes) -> bytes:
         if not spans:
             if error is not None:
                 raise error
-            lane.keep(data, need)
+            lane.keep(data, 0, need)
             return b""
         span = spans[0]
         relay.heard = True

@@ -13,11 +13,11 @@ Span = tuple[int, int, int, int]
 """(first byte of the packet, its position, start of the body, stop of the body)."""
 
 
-def split(data: bytes | memoryview, limit: int) -> tuple[list[Span], int, int, Malformed | None]:
+def split(data: bytes, limit: int, pos: int = 0) -> tuple[list[Span], int, int, Malformed | None]:
     """Find the whole packets in `data`; the relays call it once for each chunk.
 
     Args:
-        data: bytes that begin with a fixed header.
+        data: bytes that have a fixed header at `pos`.
         limit: the largest packet allowed, in bytes with its fixed header; checked as soon as the header is there, so
             that no more is ever kept of a packet that is too large.
 
@@ -30,7 +30,6 @@ def split(data: bytes | memoryview, limit: int) -> tuple[list[Span], int, int, M
     spans: list[Span] = []
     append = spans.append
     size = len(data)
-    pos = 0
     while size - pos > 1:
         length = data[pos + 1]
         body = pos + 2

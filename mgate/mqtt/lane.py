@@ -18,7 +18,7 @@ NOTHING: list[Any] = []
 """Stands for every list of an idle lane, so that an idle connection has none of its own. Never changed."""
 
 LARGE = 8192
-"""Bytes still missing, from which on an unfinished packet is completed by itself and not with all that follows it."""
+"""Bytes from which on a copy costs more than what it takes to avoid it."""
 
 
 class Lane:
@@ -51,7 +51,7 @@ class Lane:
         self.counts = counts
         self.hook = hook
         self.notice = notice
-        self.out: list[bytes] = NOTHING
+        self.out: list[bytes | memoryview] = NOTHING
         self.reply: list[bytes] = NOTHING
         self.journey: Journey | None = None
         self.question: Question | None = None
@@ -64,7 +64,7 @@ class Lane:
         self.waiting: dict[int, tuple[str, bytes]] | None = None
         self.waiting_size = 0
         self.aliases: Aliases | None = None
-        self._parts: list[bytes | memoryview] = NOTHING
+        self._parts: list[bytes | bytearray | memoryview] = NOTHING
         self._have = 0
         self._need = 0
 
@@ -73,38 +73,52 @@ class Lane:
         """Has a packet begun that is not whole yet?"""
         return self._have > 0
 
+    @property
+    def begun(self) -> int:
+        """The size of that packet in bytes, as far as it is known; 0 if none has begun."""
+        return self._need if self._have else 0
+
     def hold(self, data: bytes) -> None:
         """Bytes came while nothing moves."""
         if not self.ended:
             self.held += data
 
-    def keep(self, rest: bytes | memoryview, need: int) -> None:
-        """Remember the beginning of a packet, and that looking again pays from `need` bytes on."""
-        self._parts = [rest]
-        self._have = len(rest)
-        self._need = need
+    def keep(self, data: bytes, start: int, need: int) -> None:
+        """Remember the beginning of a packet, which is the end of a chunk.
 
-    def take(self, data: bytes) -> tuple[bytes, bytes | memoryview]:
+        Args:
+            start: where in `data` it begins. need: how many bytes of it must be there before looking again pays.
+        """
+        self._have = len(data) - start
+        self._need = need
+        # A view saves a copy, but keeps the whole chunk.
+        self._parts = [memoryview(data)[start:] if self._have >= LARGE else data[start:]]
+
+    def take(self, data: bytes) -> tuple[bytes, int]:
         """Put a new chunk behind the unfinished packet.
 
         Nothing is joined before there is enough: joining on each read would be quadratic. A large packet is completed
         alone, so that what follows it is not copied twice.
 
         Returns:
-            (bytes to split now, bytes to split after those). Both are empty while the packet is unfinished.
+            (bytes to split now, where in `data` to go on after those). No bytes while the packet is unfinished.
         """
         missing = self._need - self._have
         if len(data) < missing:
-            self._parts.append(data)
             self._have += len(data)
-            return b"", b""
+            if len(data) >= LARGE:
+                self._parts.append(data)
+            elif isinstance(self._parts[-1], bytearray):
+                self._parts[-1] += data
+            else:
+                self._parts.append(bytearray(data))
+            return b"", len(data)
         parts, self._parts, self._have = self._parts, NOTHING, 0
-        if missing < LARGE or len(data) == missing:
+        if missing < LARGE:
             parts.append(data)
-            return b"".join(parts), b""
-        view = memoryview(data)
-        parts.append(view[:missing])
-        return b"".join(parts), view[missing:]
+            return b"".join(parts), len(data)
+        parts.append(memoryview(data)[:missing])
+        return b"".join(parts), missing
 
     def wait(self, packet_id: int, topic: str, payload: bytes) -> None:
         """A message of QoS 1 or 2 was forwarded; the handlers are told once it is acknowledged."""

@@ -140,6 +140,10 @@ class MqttRelay:
         lane = self.up if direction is Direction.UPLINK else self.down
         return bool(lane.held) or (lane.journey is not None and self.state != ASKING)
 
+    def begun(self, direction: Direction) -> int:
+        """The size in bytes of a packet of this direction that is not whole yet; 0 if there is none."""
+        return self.up.begun if direction is Direction.UPLINK else self.down.begun
+
     # The path of a chunk.
 
     def receive(self, direction: Direction, data: bytes) -> Outcome:
@@ -148,15 +152,17 @@ class MqttRelay:
         if lane.blocked:
             lane.hold(data)
             return Outcome()
-        rest: bytes | memoryview = b""
+        start = 0
         if lane.unfinished:
-            data, rest = lane.take(data)
-            if not data:
+            whole, start = lane.take(data)
+            if not whole:
                 return Outcome()
-        lane.out, lane.reply = [], []
-        self._walk(lane, data)
-        if rest:
-            self._walk(lane, rest)
+            lane.out, lane.reply = [], []
+            self._walk(lane, whole, 0)
+        else:
+            lane.out, lane.reply = [], []
+        if start < len(data):
+            self._walk(lane, data, start)
         return self._outcome(lane)
 
     def answer(self, direction: Direction, answer: object) -> Outcome:
@@ -173,25 +179,26 @@ class MqttRelay:
                 self._broken(lane, error)
         if lane.held and not lane.blocked:
             held, lane.held = lane.held, b""
-            self._walk(lane, held)
+            self._walk(lane, held, 0)
         return self._outcome(lane)
 
-    def _walk(self, lane: Lane, chunk: bytes | memoryview) -> None:
-        """Take one chunk apart, packet by packet; what stays as it came leaves as one slice."""
+    def _walk(self, lane: Lane, data: bytes, start: int) -> None:
+        """Take one chunk apart from `start` on, packet by packet; what stays as it came leaves as one slice."""
         if lane.blocked:
-            lane.hold(bytes(chunk))
+            lane.hold(data[start:])
             return
         self._active = lane
-        data = b""
-        clean = end = 0
+        clean = end = start
+        span = None
         try:
             if self.state != OPEN:
-                chunk = connecting.opening(self, lane, bytes(chunk))
-                if not chunk:
+                data = connecting.opening(self, lane, data[start:])
+                if not data:
                     return
-            spans, end, need, error = split(chunk, self.limits.max_packet_size)
+                clean = end = start = 0
+            spans, end, need, error = split(data, self.limits.max_packet_size, start)
             if spans:
-                self._data = data = bytes(chunk)
+                self._data = data
                 self.heard = self.heard or lane is self.up
             table = steps.INSPECTED if self._inspected else steps.PLAIN
             counts = lane.counts
@@ -200,7 +207,8 @@ class MqttRelay:
                 counts[kind] += 1
                 journey = table[kind](self, lane, data, span)
                 if journey is not None:
-                    lane.out.append(data[clean : span[1]])
+                    if span[1] > clean:
+                        lane.out.append(memoryview(data)[clean : span[1]])
                     clean = span[3]
                     self.run(lane, journey)
                     if lane.blocked:
@@ -208,15 +216,15 @@ class MqttRelay:
                         return
         except Malformed as broken:
             error, need = broken, 0
-            end = span[1] if end else 0
+            end = span[1] if span is not None else start
         finally:
             self._data, self.judged = b"", None
         if end > clean:
-            lane.out.append(data[clean:end])
+            lane.out.append(memoryview(data)[clean:end] if clean or end < len(data) else data)
         if error is not None:
             self._broken(lane, error)
         elif need:
-            lane.keep(chunk[end:], need)
+            lane.keep(data, end, need)
 
     def run(self, lane: Lane, journey: Journey, answer: Any = None) -> None:
         """Let a packet travel until it has arrived, or a handler must think."""
@@ -278,10 +286,7 @@ class MqttRelay:
 
     def _outcome(self, lane: Lane) -> Outcome:
         """What has gathered since the last one."""
-        out, reply = lane.out, lane.reply
-        outcome = Outcome(
-            out[0] if len(out) == 1 else b"".join(out), b"".join(reply), lane.question, self.closing, self._released
-        )
+        outcome = Outcome(b"".join(lane.out), b"".join(lane.reply), lane.question, self.closing, self._released)
         lane.out = lane.reply = NOTHING
         self._released = False
         return outcome
