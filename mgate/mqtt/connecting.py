@@ -23,17 +23,17 @@ from mgate.mqtt.framing import split
 from mgate.mqtt.lane import Lane
 from mgate.mqtt.packets import Auth, Connack, Connect, Disconnect, PacketType, Publish, Will
 from mgate.mqtt.properties import Properties, PropertyId
-from mgate.mqtt.text import check_topic_name
 from mgate.mqtt.topics import controls_target
 from mgate.outcome import Direction
 from mgate.session import Message
+from mgate.verdict import Messages
 
 if TYPE_CHECKING:
     from mgate.mqtt.relay import MqttRelay
 
 __all__ = [
-    "ASKING", "CLOSED", "CONNECTING", "NEW", "NO_TERMS", "OPEN", "Terms", "farewell", "judge_auth", "judge_connack",
-    "judge_connect", "judge_disconnect", "opening",
+    "ASKING", "CLOSED", "CONNECTING", "NEW", "NO_TERMS", "OPEN", "Terms", "farewell", "forwarded", "judge_auth",
+    "judge_connack", "judge_connect", "judge_disconnect", "opening",
 ]  # fmt: skip
 
 NEW = "new"
@@ -67,6 +67,8 @@ class Terms:
 
 
 NO_TERMS = Terms()
+
+MESSAGES = Messages()
 
 
 def opening(relay: MqttRelay, lane: Lane, data: bytes) -> bytes:
@@ -131,8 +133,6 @@ def judge_connect(
     relay: MqttRelay, lane: Lane, packet: Connect, decision: Any = None
 ) -> Generator[Any, Any, Connect | None]:
     """Fill the session, ask about it and about the will, and return the CONNECT as the handlers left it."""
-    if relay.state != ASKING:
-        raise Malformed("a second CONNECT", 0x82)
     session = relay.session
     session.version = packet.version
     session.id, session.username, session.password = packet.client_id, packet.username, packet.password
@@ -146,6 +146,11 @@ def judge_connect(
     hook = relay.policy.auth_connect
     if hook is not None:
         yield from relay.decided(hook, hook.ask(session))
+        if session.will is not None:
+            try:
+                MESSAGES.read(session.will, ())
+            except TypeError as error:
+                raise relay.fault(hook, error) from error
     yield from _judge_will(relay)
     edited = packet
     if (packet.client_id, packet.username, packet.password) != (session.id, session.username, session.password):
@@ -155,9 +160,10 @@ def judge_connect(
     if edited is not packet:
         try:
             relay.encode(edited)
-        except ValueError as error:
-            raise relay.fault(hook, error) from error
-    _accept(relay, lane, edited, assigned=bool(session.id) and not packet.client_id)
+            if edited.will is not None:
+                relay.topics.check_levels(edited.will.topic)
+        except (Malformed, ValueError) as error:
+            raise relay.fault(hook or relay.policy.auth_publish, error) from error
     return edited
 
 
@@ -198,24 +204,22 @@ def _will(message: Message | None, version: int) -> Will | None:
     return Will(message.topic or "", message.payload or b"", message.qos or 0, bool(message.retain), properties)
 
 
-def _accept(relay: MqttRelay, lane: Lane, packet: Connect, assigned: bool) -> None:
-    """Note what the CONNECT promises for the rest of the connection."""
-    if packet.will is not None:
-        check_topic_name(packet.will.topic)
-    properties = packet.properties or Properties()
+def forwarded(relay: MqttRelay, lane: Lane, came: Connect, went: Connect) -> None:
+    """CONNECT was forwarded: note what it promises for the rest of the connection."""
+    properties = went.properties or Properties()
     method = properties.get(PropertyId.AUTHENTICATION_METHOD)
-    if packet.version == 5:
+    if went.version == 5:
         relay.terms = Terms(
             method,
             properties.get(PropertyId.REQUEST_PROBLEM_INFORMATION, 1) != 0,
             properties.get(PropertyId.SESSION_EXPIRY_INTERVAL, 0) != 0,
-            assigned,
+            bool(went.client_id) and not came.client_id,
             properties.get(PropertyId.MAXIMUM_PACKET_SIZE, 0),
         )
     maximum = properties.get(PropertyId.TOPIC_ALIAS_MAXIMUM, 0)
     if maximum:
         relay.down.aliases = Aliases(maximum)
-    relay.keep_alive = packet.keep_alive
+    relay.keep_alive = went.keep_alive
     relay.state = CONNECTING
     lane.blocked = method is None
 
@@ -245,7 +249,6 @@ def judge_connack(
         properties = Properties(properties)
         properties.set(PropertyId.ASSIGNED_CLIENT_IDENTIFIER, session.id)
         packet = replace(packet, properties=properties)
-    relay.opened()
     return packet
     yield
 

@@ -82,9 +82,9 @@ class MqttRelay:
     """
 
     __slots__ = (
-        "_active", "_connected", "_data", "_exchanges", "_inspected", "_released", "choices", "closing", "counters",
-        "down", "heard", "journal", "judged", "keep_alive", "limits", "policy", "said_goodbye", "session", "state",
-        "terms", "topics", "up", "version",
+        "_active", "_connected", "_data", "_exchanges", "_inspected", "_released", "_releasing", "choices", "closing",
+        "counters", "down", "heard", "journal", "judged", "keep_alive", "limits", "policy", "said_goodbye", "session",
+        "state", "terms", "topics", "up", "version",
     )  # fmt: skip
 
     def __init__(
@@ -118,6 +118,7 @@ class MqttRelay:
         self._data = b""
         self._inspected = policy.before is not None or policy.after is not None
         self._released = False
+        self._releasing = False
         self._connected = False
         self._exchanges: Exchanges | None = None
         session._reader = self
@@ -168,6 +169,12 @@ class MqttRelay:
     def answer(self, direction: Direction, answer: object) -> Outcome:
         """The question of this direction was decided (`TimedOut`: it was not), or the other direction released it."""
         lane = self.up if direction is Direction.UPLINK else self.down
+        if self.state == CLOSED:
+            return Outcome(close=self.closing)
+        if self._releasing and lane is self.up:
+            self._releasing = False
+            if lane.journey is not None:
+                return Outcome()  # it was not held: nobody but its own handler answers it
         self._active = lane
         lane.out, lane.reply = [], []
         lane.blocked = lane.ended
@@ -177,6 +184,7 @@ class MqttRelay:
                 self.run(lane, journey, answer)
             except Malformed as error:
                 self._broken(lane, error)
+            self.judged = None
         if lane.held and not lane.blocked:
             held, lane.held = lane.held, b""
             self._walk(lane, held, 0)
@@ -259,6 +267,8 @@ class MqttRelay:
             lane.out.append(whole if judged is came else self._fitting(lane, judged))
             if packet.type is PacketType.PUBLISH:
                 publishing.forwarded(self, lane, packet, judged)
+            elif packet.type is PacketType.CONNECT:
+                connecting.forwarded(self, lane, packet, judged)
             elif packet.type is PacketType.CONNACK:
                 self._answered(judged)
         except Denied as denied:
@@ -268,11 +278,17 @@ class MqttRelay:
         self.judged = packet
         try:
             edit = yield from self.decided(hook, hook.ask(self.session, packet, lane.direction))
+            if edit is None:
+                return packet
+            try:
+                self.encode(edit)
+            except ValueError as error:
+                raise self.fault(hook, error) from error
+            return edit
         except Denied as denied:
             if denied.kind is Kind.HANDLER_FAULT:
                 self.end(denied)
             raise
-        return packet if edit is None else edit
 
     def decided(self, hook: Hook, decision: Any) -> Generator[Any, Any, Any]:
         """Wait for a decision if it is a Question. Returns None or the edit; raises Denied."""
@@ -288,7 +304,7 @@ class MqttRelay:
         """What has gathered since the last one."""
         outcome = Outcome(b"".join(lane.out), b"".join(lane.reply), lane.question, self.closing, self._released)
         lane.out = lane.reply = NOTHING
-        self._released = False
+        self._releasing, self._released = self._released, False
         return outcome
 
     # How it ends.
@@ -348,17 +364,13 @@ class MqttRelay:
         report.ended(self, ending)
         self.end(ending)
 
-    def opened(self) -> None:
-        """The target has accepted the connection."""
-        self.state = OPEN
-        self._released = True
-
     def _answered(self, packet: Connack) -> None:
         """CONNACK was forwarded: if the target agreed, the handlers are told of the connection as it is now."""
         if packet.reason_code:
             self._close(TargetLost("the target refused the connection", "target_refused"))
             return
-        self._connected = True
+        self.state = OPEN
+        self._released = self._connected = True
         self.counters.sessions_total += 1
         report.connected(self)
         if self.policy.connect is not None:
@@ -367,6 +379,8 @@ class MqttRelay:
 
     def _refuse(self, lane: Lane, packet: Packet, denied: Denied) -> None:
         report.denied(self, denied)
+        if self.state == CLOSED:
+            return
         if self.state == CLOSED:
             return
         if isinstance(packet, Publish):

@@ -20,12 +20,17 @@ if TYPE_CHECKING:
 __all__ = ["INSPECTED", "PLAIN"]
 
 PUBLISH_QOS = (0, 0, 1, 1, 2, 2, -1, -1, -1, -1, 1, 1, 2, 2, -1, -1)
-"""The QoS by the flags of the first byte; -1 where they are malformed: QoS 3, or DUP with QoS 0."""
+"""The QoS by the flags of the first byte; -1 for QoS 3, and for DUP with QoS 0, which MQTT 3.1 lets pass."""
 
 
 def inspected(relay: MqttRelay, lane: Lane, data: bytes, span: Span) -> Journey:
     """Decode it, and send it on its way."""
     return relay.journey(lane, relay.decode(lane, data, span), data[span[1] : span[3]])
+
+
+def connect(relay: MqttRelay, lane: Lane, data: bytes, span: Span) -> Journey:
+    """A CONNECT that is not the first packet [MQTT-3.1.0-2]; nobody reads what it says."""
+    raise Malformed("a second CONNECT", 0x82)
 
 
 def publish(relay: MqttRelay, lane: Lane, data: bytes, span: Span) -> Journey | None:
@@ -35,7 +40,7 @@ def publish(relay: MqttRelay, lane: Lane, data: bytes, span: Span) -> Journey | 
     qos = PUBLISH_QOS[head & 15]
     at = body + 2
     if at > stop or qos < 0:
-        raise Malformed("PUBLISH with bad flags or without a topic")
+        return inspected(relay, lane, data, span)
     middle = at + (data[body] << 8 | data[body + 1])
     name = data[at:middle]
     at = middle + 2 if qos else middle
@@ -113,7 +118,7 @@ def ping(relay: MqttRelay, lane: Lane, data: bytes, span: Span) -> Journey | Non
 
 PLAIN = (
     inspected,  # 0 is reserved: decode refuses it
-    inspected,
+    connect,
     inspected,
     publish,
     acknowledgement,
@@ -129,4 +134,4 @@ PLAIN = (
     inspected,
     inspected,
 )
-INSPECTED = (inspected,) * 16
+INSPECTED = (inspected, connect, *(inspected,) * 14)

@@ -64,7 +64,10 @@ def judge_subscribe(
             relay.exchanges.asked(packet.packet_id, Request([item.filter for item in packet.subscriptions]))
         return packet
     try:
-        return _rewritten(relay, lane, hook, packet, [prefix for prefix, _ in shared], slots)
+        rewritten = _rewritten(relay, lane, hook, packet, [prefix for prefix, _ in shared], slots)
+        if rewritten is not None and rewritten is not packet:
+            relay.encode(rewritten)
+        return rewritten
     except (Malformed, ValueError, TypeError) as error:
         raise relay.fault(hook, error) from error
 
@@ -122,7 +125,8 @@ def _subscription(asked: Subscription, prefix: str, wanted: Filter) -> Subscript
 
 
 def refuse(relay: MqttRelay, lane: Lane, packet: Subscribe, denied: Denied) -> None:
-    """Every filter was refused at once."""
+    """Every filter was refused at once, or what the handlers made of them can not be forwarded."""
+    relay.exchanges.answered(packet.packet_id)
     if relay.version == 3 and relay.choices.denied_subscribe_31 == "disconnect":
         relay.end(denied)
         return
