@@ -13,14 +13,11 @@ from typing import Any
 from tests.processes import Running, free_port
 from tests.real.needed import needed
 
-__all__ = ["LARGE_QUEUES", "Mosquitto", "command"]
+__all__ = ["Mosquitto", "command"]
 
 PATIENCE = 30
 ATTEMPTS = 3
 """Somebody else may take a free port before the broker does."""
-
-LARGE_QUEUES = ("max_queued_messages 0", "max_queued_bytes 0", "max_inflight_messages 1000")
-"""A broker that drops nothing of its own accord."""
 
 
 class Mosquitto:

@@ -1,4 +1,4 @@
-"""Programs that these tests run but do not bring along: without one a test is skipped and says why; under CI it fails."""
+"""Programs that these tests run but do not bring along: without one a test is skipped, under CI it fails."""
 
 from __future__ import annotations
 
