@@ -90,6 +90,7 @@ class _Device(asyncio.Protocol):
             self.fill(out)
             if out:
                 self._transport.write(b"".join(out))
+            self.told()
         except Exception as error:  # noqa: BLE001
             self.over.set_exception(error)
 
@@ -119,6 +120,9 @@ class _Device(asyncio.Protocol):
     def fill(self, out: list[bytes]) -> None:
         """A chunk was read: send more."""
 
+    def told(self) -> None:
+        """A chunk was read and answered."""
+
     def finish(self) -> None:
         """All is done."""
         if not self.over.done():
@@ -134,6 +138,7 @@ class Publisher(_Device):
 
     Attributes:
         acknowledged: the numbers that the other side has taken over. refused: those that it has said no to.
+        allowed: the number to stop at; see `Subscriber.publisher`.
     """
 
     def __init__(
@@ -144,7 +149,7 @@ class Publisher(_Device):
         self.count = count
         self.acknowledged: set[int] = set()
         self.refused: set[int] = set()
-        self.released = 0
+        self.allowed = count
         self._next = 0
         self._free = deque(range(1, window + 1))
         self._waiting: dict[int, int] = {}  # by packet identifier, in the order of sending: the number of a message
@@ -166,11 +171,19 @@ class Publisher(_Device):
 
     def fill(self, out: list[bytes]) -> None:
         if self._open:
-            while self._free and self._next < self.count:
+            while self._free and self._next < min(self.count, self.allowed):
                 packet_id = self._free.popleft()
                 self._waiting[packet_id] = self._next
                 out.append(self._publish(packet_id, self._next, False))
                 self._next += 1
+
+    def allow(self, number: int) -> None:
+        """Messages up to `number` may be sent."""
+        self.allowed = number
+        out: list[bytes] = []
+        self.fill(out)
+        if out:
+            self._transport.write(b"".join(out))
 
     def take(self, head: int, data: bytes, start: int, stop: int, out: list[bytes]) -> None:
         kind = head >> 4
@@ -204,14 +217,21 @@ class Subscriber(_Device):
 
     Args:
         topic_filter: subscribed once. expected: how many different numbers.
+        publisher: who publishes them. ahead: how many messages it may be ahead of this device.
 
     Attributes:
         seen: how often each number was delivered to whoever uses this device.
         ready: set when the subscription is there.
     """
 
-    def __init__(self, port: int, client_id: str, version: int, qos: int, topic_filter: str, expected: int) -> None:
+    def __init__(
+        self, port: int, client_id: str, version: int, qos: int, topic_filter: str, expected: int,
+        publisher: Publisher, ahead: int,
+    ) -> None:  # fmt: skip
         super().__init__(port, client_id, version)
+        self._publisher = publisher
+        self._ahead = publisher.allowed = ahead
+        self._highest = 0
         self.qos = qos
         self.expected = expected
         self.seen: dict[int, int] = {}
@@ -257,7 +277,11 @@ class Subscriber(_Device):
             self._deliver(number)
         out.append(struct.pack("!BBH", PUBREC << 4, 2, packet_id))
 
+    def told(self) -> None:
+        self._publisher.allow(self._highest + self._ahead)
+
     def _deliver(self, number: int) -> None:
+        self._highest = max(self._highest, number)
         self.seen[number] = self.seen.get(number, 0) + 1
         if len(self.seen) == self.expected:
             # What is still to come would be a copy; give it the time of one turn through everything.
