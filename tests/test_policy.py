@@ -142,11 +142,13 @@ class RefuseTests(PolicyTest):
 
     def test_a_refused_filter_names_its_handler(self) -> None:
         no, later = Denied(), Denied()
-        policy = Policy([
-            handler("One", auth_subscribe=gives(["a", "b", "c"])),
-            handler("Two", auth_subscribe=gives(["a", no, "c"])),
-            handler("Three", auth_subscribe=coroutine([later, "c"])),
-        ])
+        policy = Policy(
+            [
+                handler("One", auth_subscribe=gives(["a", "b", "c"])),
+                handler("Two", auth_subscribe=gives(["a", no, "c"])),
+                handler("Three", auth_subscribe=coroutine([later, "c"])),
+            ]
+        )
         self.assertEqual(self.ask(policy, ["1", "2", "3"], hook="auth_subscribe"), [later, no, [Filter("c")]])
         self.check_denied(policy.auth_subscribe.refusal(no), "not authorised", "Two", "auth_subscribe")  # type: ignore[union-attr]
         self.check_denied(policy.auth_subscribe.refusal(later), "not authorised", "Three", "auth_subscribe")  # type: ignore[union-attr]
@@ -277,6 +279,15 @@ class WaitingTests(PolicyTest):
         answers = self.listen(question)
         question.cancel()
         late.callback(None)  # Twisted lets one late answer of a cancelled Deferred pass
+        self.assertEqual(answers, [])
+
+    def test_an_answer_that_no_cancelling_stops(self) -> None:
+        paused = succeed(None)
+        paused.pause()
+        question = self.ask(publishes(gives(paused)))
+        answers = self.listen(question)
+        question.cancel()
+        paused.unpause()
         self.assertEqual(answers, [])
 
     def test_one_deferred_for_several_questions(self) -> None:

@@ -18,6 +18,10 @@ class ConnectsTests(TestCase):
             with self.subTest(repr(answer)), self.assertRaises(TypeError):
                 Connects().read(answer, ())
 
+    def test_nothing_adds_up(self) -> None:
+        self.assertIsNone(Connects().add(None, None))
+        self.assertEqual(Connects().apply(None, ()), ())
+
 
 class MessagesTests(TestCase):
     grammar = Messages()

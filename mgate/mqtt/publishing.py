@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mgate.errors import Denied, Kind, Malformed
 from mgate.mqtt import refusal
 from mgate.mqtt.lane import Lane, note
-from mgate.mqtt.packets import Puback, Pubcomp, Publish, Pubrec, Pubrel
+from mgate.mqtt.packets import Puback, Publish, Pubrec, Pubrel
 from mgate.mqtt.properties import Properties, PropertyId
 from mgate.mqtt.text import check_topic_name
 from mgate.mqtt.topics import controls_target
@@ -159,13 +159,11 @@ def judge_release(
 
 
 def judge_acknowledgement(
-    relay: MqttRelay, lane: Lane, packet: Puback | Pubrec | Pubcomp, decision: Any = UNASKED
-) -> Generator[Any, Any, Puback | Pubrec | Pubcomp | None]:
-    """PUBACK, PUBREC and PUBCOMP of the far side of an exchange: the handlers are told, a lowered QoS is undone."""
+    relay: MqttRelay, lane: Lane, packet: Puback | Pubrec, decision: Any = UNASKED
+) -> Generator[Any, Any, Puback | Pubrec | None]:
+    """PUBACK and PUBREC of the far side of an exchange: the handlers are told, a lowered QoS is undone."""
     sender = relay.other(lane)
     failed = (packet.reason_code or 0) >= 0x80
-    if isinstance(packet, Pubcomp):
-        return packet
     if sender.notice is not None:
         message = sender.acknowledged(packet.packet_id)
         if message is not None and not failed:

@@ -381,8 +381,6 @@ class MqttRelay:
         report.denied(self, denied)
         if self.state == CLOSED:
             return
-        if self.state == CLOSED:
-            return
         if isinstance(packet, Publish):
             publishing.refuse(self, lane, packet, denied)
         elif isinstance(packet, Subscribe):

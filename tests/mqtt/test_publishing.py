@@ -444,6 +444,12 @@ class ToldTests(RelayTest):
             self.check(connection.down(pubcomp(7)), to_device=pubcomp(7))
             self.assertEqual(self.told, [("a", b"1")])
 
+    def test_what_ends_an_exchange_tells_nothing(self) -> None:
+        connection = self.opened(5)
+        connection.up(publish("a", qos=2, version=5))
+        self.check(connection.down(pubcomp(1, 0x92)), to_device=pubcomp(1, 0x92))
+        self.assertEqual(self.told, [])
+
     def test_not_of_what_the_target_refused(self) -> None:
         connection = self.opened(5)
         connection.up(publish("a", qos=1, packet_id=1, version=5), publish("a", qos=2, packet_id=2, version=5))

@@ -15,6 +15,7 @@ from mgate.limits import Limits
 from mgate.mqtt.choices import Choices
 from mgate.mqtt.connecting import ASKING, CLOSED, CONNECTING, NEW, OPEN
 from mgate.mqtt.packets import Auth, Connack, Connect, Pingreq, Publish, Subscribe
+from mgate.mqtt.properties import Properties, PropertyId
 from mgate.mqtt.relay import AWAITED_MOST, HELD_MOST
 from mgate.outcome import Direction, Outcome
 from tests import wire
@@ -22,6 +23,8 @@ from tests.mqtt.relays import Asking, Connection, RelayTest, handler, intercepto
 from tests.wire import DISCONNECT, PINGREQ, PINGRESP, connack, connect, puback, publish, subscribe
 
 UPLINK, DOWNLINK = Direction.UPLINK, Direction.DOWNLINK
+
+NO_ALIASES = "the receiver takes no topic aliases"
 
 
 def deny(*topics: str) -> Any:
@@ -506,6 +509,15 @@ class InterceptorTests(RelayTest):
                     asking.refuse(Denied("not authorised"))
                     self.check(connection.sent(), to_device=connack(0x87, version=5))
                 self.assertEqual((connection.joined, told), (1, ["device"]) if admitted else (0, []))
+
+    def test_a_packet_that_turns_out_broken_behind_a_question(self) -> None:
+        for admitted in (None, Publish("", properties=Properties([(PropertyId.TOPIC_ALIAS, 9)]))):
+            asking = Asking()
+            connection = opened(interceptor(before=only(Publish, asking)), version=5)
+            self.check(connection.up(publish("", version=5, props=b"\x23\0\1"), PINGREQ))
+            asking.admit(admitted)
+            self.assertEqual(connection.sent(), (b"", wire.disconnect(0x94, b"\x1f" + wire.text(NO_ALIASES))))
+            self.assertIsInstance(connection.closing, Malformed)
 
     def test_connack_answers_no_question_of_the_other_direction(self) -> None:
         """With enhanced authentication the device may speak before CONNACK: what it said is judged all the same."""

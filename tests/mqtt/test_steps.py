@@ -20,6 +20,7 @@ from tests.mqtt.strategies import damaged_packets
 
 UPLINK, DOWNLINK = Direction.UPLINK, Direction.DOWNLINK
 
+
 def admits(*arguments: Any) -> None:
     """A hook that has nothing to say."""
 
