@@ -29,10 +29,9 @@ class UnsupportedVersion(Malformed):
         super().__init__("protocol level is not supported", 0x84, level)
 
 
-def decode_connect(data: bytes, body: int, stop: int) -> Connect:
-    """Read the CONNECT whose body is `data[body:stop]`; the relay calls it for the first packet of a device.
-
-    The fixed header is not looked at: of a CONNECT, the first byte must be 0x10.
+def decode_connect(head: int, data: bytes, body: int, stop: int) -> Connect:
+    """Read the CONNECT whose first byte is `head` and whose body is `data[body:stop]`; the relay calls it for the
+    first packet of a device.
 
     Raises:
         UnsupportedVersion: a level other than 3, 4 and 5.
@@ -51,16 +50,16 @@ def decode_connect(data: bytes, body: int, stop: int) -> Connect:
     if level not in levels:
         raise Malformed("the protocol name belongs to another level")
     try:
-        return _decode_fields(level, data, pos + 1, stop)
+        return _decode_fields(level, head & 15, data, pos + 1, stop)
     except Malformed as broken:
         broken.version = level
         raise
 
 
-def _decode_fields(version: int, data: bytes, pos: int, stop: int) -> Connect:
+def _decode_fields(version: int, unused: int, data: bytes, pos: int, stop: int) -> Connect:
     flags = read_integer(data, pos, stop, 1)
-    if flags & _RESERVED:
-        raise Malformed("reserved flag of CONNECT is set")  # [MQTT-3.1.2-3]
+    reserved = flags & _RESERVED != 0
+    _check_unused(version, unused, reserved)
     if flags & (_RETAIN | _QOS) and not flags & _WILL:
         raise Malformed("QoS or retain of a will that is not there")  # [MQTT-3.1.2-11, 3.1.2-13]
     if flags & _PASSWORD and not flags & _USERNAME and version < 5:
@@ -85,7 +84,7 @@ def _decode_fields(version: int, data: bytes, pos: int, stop: int) -> Connect:
         raise Malformed("bytes behind the last field of CONNECT")
     clean_start = flags & _CLEAN_START != 0
     _check_client_id(version, client_id, clean_start)
-    return Connect(version, client_id, clean_start, keep_alive, username, password, will, properties)
+    return Connect(version, client_id, clean_start, keep_alive, username, password, will, properties, unused, reserved)
 
 
 def _decode_will(version: int, flags: int, data: bytes, pos: int, stop: int) -> tuple[Will, int]:
@@ -104,6 +103,14 @@ def _decode_will(version: int, flags: int, data: bytes, pos: int, stop: int) -> 
         raise
     payload, pos = read_binary(data, pos, stop)
     return Will(topic, payload, qos, flags & _RETAIN != 0, properties), pos
+
+
+def _check_unused(version: int, flags: int, reserved: bool) -> None:
+    """Check the bits that MQTT 3.1 does not use (`mgate.mqtt.decode`, rule 4)."""
+    if flags & 6 == 6 or not 0 <= flags <= (15 if version == 3 else 0):
+        raise Malformed("flags of the fixed header are wrong")  # [MQTT-2.1.3-1]
+    if reserved and version > 3:
+        raise Malformed("reserved flag of CONNECT is set")  # [MQTT-3.1.2-3]
 
 
 def _check_client_id(version: int, client_id: str, clean_start: bool) -> None:
@@ -133,8 +140,9 @@ def encode_connect(version: int, packet: Connect) -> tuple[int, tuple[bytes, ...
         raise ValueError("properties below version 5")
     if version < 5 and packet.password is not None and packet.username is None:
         raise ValueError("password without user name")
+    _check_unused(version, packet.flags, packet.reserved)
     _check_client_id(version, packet.client_id, packet.clean_start)
-    flags = _CLEAN_START if packet.clean_start else 0
+    flags = (_CLEAN_START if packet.clean_start else 0) | (_RESERVED if packet.reserved else 0)
     parts = [encode_integer(packet.keep_alive)]
     if version >= 5:
         _check_authentication(packet.properties or Properties())
@@ -150,7 +158,7 @@ def encode_connect(version: int, packet: Connect) -> tuple[int, tuple[bytes, ...
         flags |= _PASSWORD
         parts.append(encode_binary(packet.password))
     name = _MQISDP if version == 3 else _MQTT
-    return 0, (name, bytes((version, flags)), *parts)
+    return packet.flags, (name, bytes((version, flags)), *parts)
 
 
 def _encode_will(version: int, will: Will) -> bytes:

@@ -105,7 +105,8 @@ def opening(relay: MqttRelay, lane: Lane, data: bytes) -> bytes:
 def _check_start(relay: MqttRelay, lane: Lane, head: int) -> None:
     """Refuse at its first byte what may not come yet: TLS, HTTP, and every packet before CONNECT or CONNACK."""
     if relay.state == NEW:
-        if head != PacketType.CONNECT << 4:
+        # Its lower bits are judged with the level. A TLS hello begins as a CONNECT with QoS 3 would.
+        if head >> 4 != PacketType.CONNECT or head & 6 == 6:
             raise Malformed("the first packet is not CONNECT", 0x82)
     elif lane.direction is Direction.DOWNLINK:
         if head != PacketType.CONNACK << 4 and (head != PacketType.AUTH << 4 or relay.terms.auth_method is None):
@@ -116,7 +117,7 @@ def _check_start(relay: MqttRelay, lane: Lane, head: int) -> None:
 
 def _hello(relay: MqttRelay, data: bytes, span: tuple[int, int, int, int]) -> Connect:
     """Decode CONNECT, and hold it against the limits."""
-    packet = decode_connect(data, span[2], span[3])
+    packet = decode_connect(span[0], data, span[2], span[3])
     relay.version = packet.version
     if packet.version not in relay.choices.versions:
         raise Malformed("the protocol level is not served here", 0x84, packet.version)
@@ -290,5 +291,3 @@ def farewell(relay: MqttRelay, error: Any) -> bytes:
     if relay.up.ended or relay.down.ended:
         return b""
     return refusal.disconnect(relay.version, error)
-
-

@@ -6,7 +6,8 @@ Rules:
 2. What is accepted is kept exactly: `encode` gives the same bytes back.
 3. A packet that only the other side may send is refused, so a device cannot play the target, nor a target the device.
 4. MQTT 3.1 leaves bits of the first byte unused where 3.1.1 and 5.0 fix them [MQTT-2.1.3-1], and old devices set
-   them. In 3.1 they are kept in `flags` where the packet has that field; QoS 3 is refused there too.
+   them. In 3.1 they are kept in `flags` where the packet has that field; QoS 3 is refused there too. So is the
+   lowest bit of CONNECT's flags byte [MQTT-3.1.2-3], kept in `reserved`.
 """
 
 from __future__ import annotations
@@ -62,8 +63,7 @@ def decode(version: int, direction: Direction, head: int, data: bytes, body: int
 
 
 def _connect(version: int, head: int, data: bytes, body: int, stop: int) -> Packet:
-    _check_flags(head, 0)
-    return decode_connect(data, body, stop)
+    return decode_connect(head, data, body, stop)
 
 
 def _connack(version: int, head: int, data: bytes, body: int, stop: int) -> Packet:

@@ -73,6 +73,10 @@ class Connect(Packet):
     password: bytes | None = None
     will: Will | None = None
     properties: Properties | None = None
+    flags: int = 0
+    """The lower bits of the first byte, which MQTT 3.1 does not use."""
+    reserved: bool = False
+    """The lowest bit of the flags byte, which MQTT 3.1 does not use."""
 
 
 @dataclass(slots=True)

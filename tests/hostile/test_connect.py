@@ -69,7 +69,16 @@ class Malformed(HostileTest):
 
     async def test_m11_reserved_connect_flag(self) -> None:
         for flags in (0x01, 0x03):
-            await self.malformed(flags=flags)
+            await self.refused_at_connect({f"flags {flags}": connect(flags=flags)})
+            await self.refused_at_connect({f"flags {flags}": connect(version=5, flags=flags)}, version=5, codes=[0x81])
+
+    async def test_m11_bits_that_31_does_not_use(self) -> None:
+        for gateway in await self.pair():
+            for data in (connect(version=3, flags=0x03), b"\x14" + connect(version=3)[1:]):
+                device = await gateway.device()
+                device.send(data)
+                target = await gateway.target.accepted()
+                self.assertEqual(await target.read_packet(), data)
 
     async def test_m11_flags_in_the_fixed_header(self) -> None:
         for flags in (1, 2, 4, 8, 15):

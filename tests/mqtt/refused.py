@@ -59,8 +59,7 @@ def _in_all(version: int) -> list[_Row]:
     return [
         *((f"M10 connect cut at {size}", UP, 0x81, packet(0x10, cut[2:size])) for size in range(2, len(cut))),
         ("M10 connect with bytes behind", UP, 0x81, packet(0x10, cut[2:] + b"\0")),
-        ("connect with flags", UP, 0x81, b"\x11" + cut[1:]),
-        ("M11 reserved flag", UP, 0x81, connect(version=version, flags=3)),
+        ("connect with qos 3", UP, 0x81, b"\x16" + cut[1:]),
         ("M12 will qos, no will", UP, 0x81, connect(version=version, flags=0x0A)),
         ("M12 will retain, no will", UP, 0x81, connect(version=version, flags=0x22)),
         ("M12 will qos 3", UP, 0x81, connect(version=version, will=will, flags=0x1E)),
@@ -159,6 +158,8 @@ def _below_5(version: int) -> list[_Row]:
 
 _OLD: list[tuple[str, int, Direction, int, bytes]] = [
     ("M16 empty client id, clean", 3, UP, 0x85, connect("", version=3)),
+    ("M11 reserved flag", 4, UP, 0x81, connect(flags=3)),
+    *((f"M23 connect, first byte {first:#x}", 4, UP, 0x81, bytes((first,)) + connect()[1:]) for first in (0x11, 0x14)),
     ("M28 dup with qos 0", 4, UP, 0x81, publish(dup=True)),
     *(
         (f"M23 first byte {first:#x}", 4, UP, 0x81, packet(first, body))
@@ -170,6 +171,11 @@ _OLD: list[tuple[str, int, Direction, int, bytes]] = [
 ]  # fmt: skip
 
 LEVELS = [
+    *(
+        (f"M23 connect, first byte {first:#x}", 0x81, bytes((first,)) + connect(version=5)[1:])
+        for first in (0x12, 0x18)
+    ),
+    ("M11 reserved flag", 0x81, connect(version=5, flags=3)),
     *((f"M08 level {level}", 0x84, connect(version=5, level=level)) for level in (0, 1, 2, 6, 0x83, 0x84, 255)),
     ("M09 name of another level, 3", 0x81, connect(version=5, level=3)),
     *((f"M08 MQIsdp level {level}", 0x84, connect(version=3, level=level)) for level in (0, 2, 0x83)),

@@ -173,7 +173,8 @@ def _connects(draw: st.DrawFn, version: int) -> Connect:
     username = draw(st.none() | _text)
     password = draw(st.none() | _binary) if new or username is not None else None
     pairs = draw(_properties(1)) if new else None
-    return Connect(version, client_id, clean, draw(_uint16), username, password, will, pairs)
+    unused = (draw(st.sampled_from([0, 4, 9])), draw(st.booleans())) if version == 3 else (0, False)
+    return Connect(version, client_id, clean, draw(_uint16), username, password, will, pairs, *unused)
 
 
 @st.composite

@@ -85,7 +85,7 @@ class ConnectTests(unittest.TestCase):
             ((_, _, body, stop),) = split(case.data, 1 << 28)[0]
             known = stop - body > (8 if case.version == 3 else 6)
             with self.subTest(case.name, version=case.version), self.assertRaises(Malformed) as caught:
-                decode_connect(case.data, body, stop)
+                decode_connect(0x10, case.data, body, stop)
             if isinstance(caught.exception, UnsupportedVersion):
                 self.assertIn(f"level {caught.exception.version}", case.name)
             else:
@@ -94,13 +94,13 @@ class ConnectTests(unittest.TestCase):
     def test_unknown_name_has_no_version(self) -> None:
         data = connect(name=b"mqtt")
         with self.assertRaises(Malformed) as caught:
-            decode_connect(data, 2, len(data))
+            decode_connect(0x10, data, 2, len(data))
         self.assertEqual(caught.exception.version, 0)
 
     def test_unsupported_level_is_kept(self) -> None:
         data = connect(level=0x84)
         with self.assertRaises(UnsupportedVersion) as caught:
-            decode_connect(data, 2, len(data))
+            decode_connect(0x10, data, 2, len(data))
         self.assertEqual((caught.exception.version, caught.exception.code), (0x84, 0x84))
         self.assertEqual(caught.exception.reason, "unsupported_version")
 
