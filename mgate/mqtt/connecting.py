@@ -283,7 +283,8 @@ def farewell(relay: MqttRelay, error: Any) -> bytes:
     """What a device is told when the gateway ends its connection because of `error`."""
     if relay.state == NEW:
         if isinstance(error, UnsupportedVersion):
-            return refusal.connack(error.version, error)
+            # A bridge sets the highest bit of its level, and after return code 1 it tries again without.
+            return refusal.connack(error.version & 0x7F, error)
         version = getattr(error, "version", 0) or relay.version
         return refusal.connack(version, error) if version else b""
     if relay.state in (ASKING, CONNECTING):

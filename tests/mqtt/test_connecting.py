@@ -295,7 +295,7 @@ class FirstPacketTests(RelayTest):
             self.assertEqual(connection.counters.rejects, {"malformed": 1})
 
     def test_levels(self) -> None:
-        for level, told in ((0, connack(1)), (2, connack(1)), (6, None), (0x84, None)):
+        for level, told in ((0, connack(1)), (2, connack(1)), (6, None), (0x83, connack(1)), (0x84, connack(1)), (0x85, None)):
             connection = Connection()
             sent = connection.up(connect(level=level))
             self.assertEqual(sent.to_target, b"")
