@@ -170,7 +170,7 @@ class Device:
         self.connack = self.connect()
 
     def connect(self, clean: bool | None = None) -> Connack:
-        """Connect, or connect again, and wait for the answer."""
+        """Connect, or connect again, and wait for the answer. Only in MQTT 5 may `clean` be another than before."""
         if clean is not None:
             self.clean = clean
         arguments = {"clean_start": self.clean, "properties": self.connect_properties} if self.version == 5 else {}
