@@ -124,5 +124,8 @@ def suback_code(version: int, denied: Denied) -> int:
 
 
 def _reason(error: GateError) -> Properties | None:
-    """The Reason String, cut so that no refusal grows large."""
-    return Properties([(PropertyId.REASON_STRING, error.text[:256])]) if error.text else None
+    """The Reason String, cut so that no refusal grows large. Who broke the protocol or kept silent is told by the code
+    alone, byte for byte as brokers do it: the words are for the log."""
+    if isinstance(error, (Malformed, TimedOut)) or not error.text:
+        return None
+    return Properties([(PropertyId.REASON_STRING, error.text[:256])])

@@ -295,7 +295,14 @@ class FirstPacketTests(RelayTest):
             self.assertEqual(connection.counters.rejects, {"malformed": 1})
 
     def test_levels(self) -> None:
-        for level, told in ((0, connack(1)), (2, connack(1)), (6, None), (0x83, connack(1)), (0x84, connack(1)), (0x85, None)):
+        for level, told in (
+            (0, connack(1)),
+            (2, connack(1)),
+            (6, None),
+            (0x83, connack(1)),
+            (0x84, connack(1)),
+            (0x85, None),
+        ):
             connection = Connection()
             sent = connection.up(connect(level=level))
             self.assertEqual(sent.to_target, b"")
@@ -313,7 +320,7 @@ class FirstPacketTests(RelayTest):
                 if version in served:
                     self.check(sent, to_target=connect(version=version))
                 else:
-                    self.check(sent, to_device=no(version, 1, 0x84, "the protocol level is not served here"))
+                    self.check(sent, to_device=no(version, 1, 0x84))
 
     def test_client_identifiers(self) -> None:
         limits = Limits(max_clientid_len=10)
@@ -324,8 +331,7 @@ class FirstPacketTests(RelayTest):
                 if passes:
                     self.check(connection.up(packet), to_target=packet)
                 else:
-                    text = "the client identifier is longer than allowed"
-                    self.check(connection.up(packet), to_device=no(version, 2, 0x85, text))
+                    self.check(connection.up(packet), to_device=no(version, 2, 0x85))
 
     def test_no_client_identifier(self) -> None:
         for version, clean, passes in ((3, True, False), (4, False, False), (4, True, True), (5, False, True)):
@@ -349,7 +355,7 @@ class FirstPacketTests(RelayTest):
         for count, passes in ((2, True), (3, False)):
             connection = Connection(version=5, limits=Limits(max_user_properties=2))
             packet = connect(version=5, props=one * count)
-            refused = connack(0x97, version=5, props=reason("more user properties than allowed"))
+            refused = connack(0x97, version=5)
             self.check(connection.up(packet), *((packet, b"") if passes else (b"", refused)))
 
 
@@ -471,16 +477,14 @@ class AuthTests(RelayTest):
         self.check(connection.up(DISCONNECT + publish(version=5)), to_target=DISCONNECT)
         for packet in (publish(version=5), PINGREQ, connect(version=5)):
             connection = self.connecting()
-            text = "the packet may not come before CONNACK"
-            self.check(connection.up(packet), to_device=connack(0x82, version=5, props=reason(text)))
+            self.check(connection.up(packet), to_device=connack(0x82, version=5))
 
     def test_another_method(self) -> None:
         connection = self.connecting()
-        text = "AUTH with another method than CONNECT"
         other = auth(0x18, b"\x15" + wire.text("PLAIN"))
-        self.check(connection.up(other), to_device=connack(0x82, version=5, props=reason(text)))
+        self.check(connection.up(other), to_device=connack(0x82, version=5))
         connection = opened(version=5, props=METHOD)
-        self.check(connection.up(other), to_device=wire.disconnect(0x82, reason(text)))
+        self.check(connection.up(other), to_device=wire.disconnect(0x82))
 
     def test_no_method(self) -> None:
         for feed in ("up", "down"):
