@@ -91,12 +91,12 @@ def _publish(kind: int, version: int, head: int, data: bytes, body: int, stop: i
     return Publish(topic, data[pos:stop], qos, head & 1 != 0, dup, packet_id, properties)
 
 
-def _puback(version: int, head: int, data: bytes, body: int, stop: int) -> Packet:
-    return Puback(*_acknowledgement(version, head, 0, reasons.PUBACK_CODES, data, body, stop))
+def _puback(codes: frozenset[int], version: int, head: int, data: bytes, body: int, stop: int) -> Packet:
+    return Puback(*_acknowledgement(version, head, 0, codes, data, body, stop))
 
 
-def _pubrec(version: int, head: int, data: bytes, body: int, stop: int) -> Packet:
-    return Pubrec(*_acknowledgement(version, head, 0, reasons.PUBACK_CODES, data, body, stop))
+def _pubrec(codes: frozenset[int], version: int, head: int, data: bytes, body: int, stop: int) -> Packet:
+    return Pubrec(*_acknowledgement(version, head, 0, codes, data, body, stop))
 
 
 def _pubrel(version: int, head: int, data: bytes, body: int, stop: int) -> Packet:
@@ -279,14 +279,18 @@ _Reader = Callable[[int, int, bytes, int, int], Packet]
 
 _publish_up = partial(_publish, PacketType.PUBLISH)
 _publish_down = partial(_publish, PacketType.PUBLISH + FROM_TARGET)
+_puback_up = partial(_puback, reasons.PUBACK_CODES)
+_puback_down = partial(_puback, reasons.PUBACK_FROM_TARGET)
+_pubrec_up = partial(_pubrec, reasons.PUBACK_CODES)
+_pubrec_down = partial(_pubrec, reasons.PUBACK_FROM_TARGET)
 _auth_up = partial(_auth, reasons.AUTH_FROM_DEVICE)
 _auth_down = partial(_auth, reasons.AUTH_FROM_TARGET)
 
 _FROM_DEVICE: tuple[_Reader, ...] = (
-    _reserved, _connect, _wrong_side, _publish_up, _puback, _pubrec, _pubrel, _pubcomp,
+    _reserved, _connect, _wrong_side, _publish_up, _puback_up, _pubrec_up, _pubrel, _pubcomp,
     _subscribe, _wrong_side, _unsubscribe, _wrong_side, _pingreq, _wrong_side, _disconnect_up, _auth_up,
 )  # fmt: skip
 _FROM_TARGET: tuple[_Reader, ...] = (
-    _reserved, _wrong_side, _connack, _publish_down, _puback, _pubrec, _pubrel, _pubcomp,
+    _reserved, _wrong_side, _connack, _publish_down, _puback_down, _pubrec_down, _pubrel, _pubcomp,
     _wrong_side, _suback, _wrong_side, _unsuback, _wrong_side, _pingresp, _disconnect_down, _auth_down,
 )  # fmt: skip

@@ -79,7 +79,8 @@ def _publish(version: int, packet: Publish) -> _Parts:
 
 
 def _acknowledgement(version: int, packet: Puback | Pubrec | Pubrel | Pubcomp) -> _Parts:
-    codes = reasons.PUBACK_CODES if packet.type in (PacketType.PUBACK, PacketType.PUBREC) else reasons.PUBREL_CODES
+    acknowledges = packet.type in (PacketType.PUBACK, PacketType.PUBREC)
+    codes = reasons.PUBACK_FROM_TARGET if acknowledges else reasons.PUBREL_CODES
     flags = _flags(version, packet.flags, 2 if packet.type == PacketType.PUBREL else 0)
     return flags, (_packet_id(packet.packet_id), _reason(version, codes, packet))
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 __all__ = [
     "AUTH_FROM_DEVICE", "AUTH_FROM_TARGET", "CONNACK_CODES", "DISCONNECT_FROM_DEVICE", "DISCONNECT_FROM_TARGET",
-    "PUBACK_CODES", "PUBREL_CODES", "REASONS", "RETURN_CODES", "SUBACK_CODES", "SUBACK_RETURN_CODES",
-    "UNSUBACK_CODES", "reason_name",
+    "PUBACK_CODES", "PUBACK_FROM_TARGET", "PUBREL_CODES", "REASONS", "RETURN_CODES", "SUBACK_CODES",
+    "SUBACK_RETURN_CODES", "UNSUBACK_CODES", "reason_name",
 ]  # fmt: skip
 
 REASONS: dict[int, str] = {
@@ -74,6 +74,8 @@ CONNACK_CODES = frozenset(
 )
 PUBACK_CODES = frozenset([0, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99])
 """PUBACK and PUBREC."""
+PUBACK_FROM_TARGET = PUBACK_CODES | {0x95}
+"""Mosquitto has 0x95 for a message above its `message_size_limit`."""
 PUBREL_CODES = frozenset([0, 0x92])
 """PUBREL and PUBCOMP."""
 SUBACK_CODES = frozenset([0, 1, 2, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2])

@@ -25,7 +25,7 @@ from mgate.mqtt.packets import (
 from mgate.mqtt.properties import Properties
 from mgate.outcome import Direction
 from tests.wire import Will as WireWill
-from tests.wire import connect, integer, packet, properties, short, text, user_property
+from tests.wire import connect, integer, packet, properties, puback, short, text, user_property
 
 __all__ = ["ACCEPTED"]
 
@@ -231,6 +231,8 @@ _NEW_GOOD: list[tuple[str, Direction, bytes, Packet]] = [
             ),
         ),
     ),
+    ("puback of a message too large", DOWN, puback(7, 0x95), Puback(7, 0x95)),
+    ("pubrec of a message too large", DOWN, packet(0x50, ID + b"\x95\0"), Pubrec(7, 0x95, NONE)),
     ("U06 connack refuses", DOWN, b"\x20\3\0\x87\0", Connack(0x87, properties=NONE)),
     (
         "M41 all properties",

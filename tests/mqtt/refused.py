@@ -263,6 +263,7 @@ def _new() -> list[_Row]:
         *((f"M42 type {first >> 4}, unknown code", way, 0x82, packet(first, ID + b"\1"))
           for first in (0x40, 0x50, 0x62, 0x70) for way in Direction),
         ("puback with a code of pubrel", UP, 0x82, puback(7, 0x92)),
+        ("puback with a code of a target", UP, 0x82, puback(7, 0x95)),
         ("M42 puback overrun", UP, 0x81, packet(0x40, ID + b"\0\1")),
         ("puback bytes behind", UP, 0x81, packet(0x40, ID + b"\0\0\0")),
         ("puback wrong property", UP, 0x81, puback(7, 0, b"\x1c" + text("s"))),
