@@ -28,7 +28,9 @@ from mgate.policy import Policy
 from mgate.session import Peer, Session
 from tests import wire
 
-__all__ = ["Asking", "Connection", "Notebook", "RelayTest", "Sent", "handler", "interceptor", "opened"]
+__all__ = [
+    "DOWNLINK", "UPLINK", "Asking", "Connection", "Notebook", "RelayTest", "Sent", "handler", "interceptor", "opened",
+]  # fmt: skip
 
 UPLINK, DOWNLINK = Direction.UPLINK, Direction.DOWNLINK
 
