@@ -15,7 +15,7 @@ from ohmqtt.packet import decode_packet
 
 from mgate.errors import Malformed
 from mgate.mqtt.encode import encode
-from mgate.mqtt.packets import Auth, Connack, Connect, Packet, Publish, Subscribe, Unsubscribe
+from mgate.mqtt.packets import Auth, Connack, Connect, Packet, Puback, Publish, Pubrec, Subscribe, Unsubscribe
 from mgate.mqtt.properties import Properties, PropertyId
 from mgate.outcome import Direction
 from tests.mqtt.cases import GOOD
@@ -59,6 +59,11 @@ def ohmqtt_properties(properties: Properties | None) -> dict[str, Any]:
     return found
 
 
+def is_out_of_the_book(packet: Packet) -> bool:
+    """Brokers send it, MQTT 5 does not know it."""
+    return isinstance(packet, (Puback, Pubrec)) and packet.reason_code == 0x95
+
+
 def is_empty_auth(packet: Packet) -> bool:
     """`mqtt5` does not read an AUTH without a body (3.15.2.1 allows it)."""
     return isinstance(packet, Auth) and packet.reason_code is None and packet.properties is None
@@ -78,7 +83,7 @@ class OracleTests(unittest.TestCase):
 
     def test_both_read_the_table_the_same(self) -> None:
         for case in GOOD:
-            if case.version == 5 and isinstance(case.expected, Packet):
+            if case.version == 5 and isinstance(case.expected, Packet) and not is_out_of_the_book(case.expected):
                 with self.subTest(case.name):
                     self._check_ohmqtt(case.expected)
                     if not is_empty_auth(case.expected):
@@ -108,7 +113,7 @@ class OracleTests(unittest.TestCase):
             packet = decoded(5, direction, damaged)
         except Malformed:
             return
-        if isinstance(packet, Connect) and packet.version != 5:
+        if (isinstance(packet, Connect) and packet.version != 5) or is_out_of_the_book(packet):
             return
         self._check_ohmqtt(packet)
         if not is_empty_auth(packet):
