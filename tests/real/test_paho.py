@@ -103,8 +103,9 @@ class PahoTest(unittest.TestCase):
                 for number in range(50):
                     other.publish(f"s/{number % 2 + 1}", f"{number}", number % 2 + 1)
                 self.assertEqual(device.connect().session_present, version > 3)  # 3.1 has no such flag
-                sent = [(f"s/{number % 2 + 1}", b"%d" % number, number % 2 + 1, False, {}) for number in range(50)]
-                self.assertEqual(sorted(device.take(50), key=str), sorted(sent, key=str))
+                came = [message[:3] for message in device.take(50)]
+                sent = [(f"s/{number % 2 + 1}", b"%d" % number, number % 2 + 1) for number in range(50)]
+                self.assertEqual(sorted(came), sorted(sent))
                 device.disconnect()
                 clean = self.device(listener, version, "keeper")
                 self.assertFalse(clean.connack.session_present)
