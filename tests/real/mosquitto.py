@@ -37,7 +37,7 @@ class Mosquitto:
             file = Path(folder.name, "mosquitto.conf")
             if not any(line.startswith("allow_anonymous ") for line in settings):
                 settings = (*settings, "allow_anonymous true")
-            file.write_text("\n".join((f"listener {self.port} 127.0.0.1", "persistence false", *settings)) + "\n")
+            file.write_text("\n".join((f"listener {self.port} 127.0.0.1", "persistence false", "set_tcp_nodelay true", *settings)) + "\n")
             # Started by root it becomes another user, who has to find the files that the settings name.
             os.chmod(folder.name, 0o755)
             self.running = Running(test, [program, "-c", str(file)])

@@ -78,10 +78,13 @@ class ZeroLossTest(unittest.TestCase):
 
     async def run_all(self, pairs: list[tuple[Publisher, Subscriber]]) -> None:
         """Publish once all have subscribed, until everybody has everything."""
-        tasks = [asyncio.create_task(subscriber.run()) for _, subscriber in pairs]
-        for _, subscriber in pairs:
-            await subscriber.ready.wait()
-        await asyncio.gather(*tasks, *(publisher.run() for publisher, _ in pairs))
+        async with asyncio.TaskGroup() as tasks:
+            for _, subscriber in pairs:
+                tasks.create_task(subscriber.run())
+            for _, subscriber in pairs:
+                await subscriber.ready.wait()
+            for publisher, _ in pairs:
+                tasks.create_task(publisher.run())
 
     def pair(self, port: int, name: str, version: int, qos: int, count: int) -> tuple[Publisher, Subscriber]:
         """A publisher and the subscriber of what it publishes."""
