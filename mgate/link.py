@@ -61,6 +61,9 @@ class LinkOwner(Protocol):
     def opened(self) -> None:
         """The target has accepted the connection."""
 
+    def broken(self, error: BaseException) -> None:
+        """The gateway has failed; to be written to the log."""
+
     def closed(self, reason: str) -> None:
         """Both sides are gone; called once, with a reason word."""
 
@@ -82,7 +85,7 @@ class Link:
 
     __slots__ = (
         "_attempt", "_clock", "_counters", "_deadline", "_join", "_limits", "_owner", "_pending", "_reason", "_relay",
-        "_targets", "_timers", "device", "state", "target",
+        "_stopping", "_targets", "_timers", "device", "state", "target",
     )  # fmt: skip
 
     def __init__(
@@ -103,6 +106,7 @@ class Link:
         self._clock = clock
         self._owner = owner
         self._reason = ""
+        self._stopping: GateError | None = None
         self._pending: list[bytes] | None = None
         self._attempt: Any = None
         self._deadline: Any = None
@@ -117,7 +121,10 @@ class Link:
 
     def pump(self, direction: Direction, data: bytes) -> None:
         """A side has read a chunk."""
-        self._apply(direction, self._relay.receive(direction, data))
+        try:
+            self._apply(direction, self._relay.receive(direction, data))
+        except Exception as error:
+            self._broken(error)
         if len(data) >= READ:
             (self.device if direction is UPLINK else self.target).expect(self._relay.begun(direction))
 
@@ -147,6 +154,9 @@ class Link:
             near.open(CROWDED)
         if direction is DOWNLINK and not self.device.reading and not self._relay.crowded(UPLINK):
             self.device.open(CROWDED)
+        if self._stopping is not None and not self._relay.pending(UPLINK):
+            self.fail(self._stopping)
+            return
         if outcome.release:
             self._owner.opened()
             self._apply(UPLINK, self._relay.answer(UPLINK, None))
@@ -164,7 +174,7 @@ class Link:
             if self._timers is not None and self._timers.pop(direction, None) is not None and timer.active():
                 timer.cancel()
             if self.state != "closed":
-                self._apply(direction, self._relay.answer(direction, answer))
+                self._answer(direction, answer)
 
         question.listen(answered)
 
@@ -172,7 +182,18 @@ class Link:
         question.cancel()
         if self._timers is not None:
             self._timers.pop(direction, None)
-        self._apply(direction, self._relay.answer(direction, TimedOut("no answer in time", "handler_timeout")))
+        self._answer(direction, TimedOut("no answer in time", "handler_timeout"))
+
+    def _answer(self, direction: Direction, answer: object) -> None:
+        try:
+            self._apply(direction, self._relay.answer(direction, answer))
+        except Exception as error:
+            self._broken(error)
+
+    def _broken(self, error: Exception) -> None:
+        """A fault of the gateway itself: this link ends, nothing that is still held goes on, and others live."""
+        self._owner.broken(error)
+        self.fail(GateError("internal fault"))
 
     # The target.
 
@@ -233,12 +254,12 @@ class Link:
         """The device is gone. If it closed in order, held packets still go out; then the target is closed."""
         self.device.detach()
         self._note("device_lost")
-        if self.target.transport is None and self.state != "dialling":
-            self._finished()
-        elif not clean or not self._relay.pending(UPLINK):
-            self._drained(UPLINK)
-        else:
+        if clean and self._relay.pending(UPLINK) and self.state != "draining":
             self._bound(self._limits.drain_timeout)
+        elif self.target.transport is None and self.state != "dialling":
+            self._finished()
+        else:
+            self._drained(UPLINK)
 
     def target_lost(self) -> None:
         """The target is gone. Held packets are still delivered; then the device is closed."""
@@ -295,9 +316,12 @@ class Link:
 
     def stop(self, error: GateError) -> None:
         """The gateway shuts down: nothing more is read of the device, and once nothing is held the link ends."""
+        self._stopping = error
         self.device.shut(STOPPING)
         if not self._relay.pending(UPLINK):
             self.fail(error)
+        else:
+            self._bound(self._limits.drain_timeout)
 
     def _note(self, reason: str) -> None:
         """The first reason is the one that is told."""

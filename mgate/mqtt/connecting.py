@@ -5,7 +5,8 @@ Rules:
 1. The first packet of a device is CONNECT, and there is only one [MQTT-3.1.0-1] [MQTT-3.1.0-2].
 2. Nothing reaches the target before `auth_connect`, and `auth_publish` for the will, have agreed.
 3. What a device sends behind its CONNECT waits for CONNACK, so that no message is judged before the connection is
-   accepted and its identity is final. Only enhanced authentication (MQTT 5.0 section 4.12) speaks earlier.
+   accepted and its identity is final. In enhanced authentication (MQTT 5.0 section 4.12) each AUTH of the target lets
+   one of the device pass.
 4. The first packet of a target is CONNACK, or AUTH if the device named an authentication method.
 """
 
@@ -80,7 +81,7 @@ def opening(relay: MqttRelay, lane: Lane, data: bytes) -> bytes:
     while data and relay.state != OPEN and not lane.blocked:
         _check_start(relay, lane, data[0])
         limit = relay.limits.max_connect_size if relay.state == NEW else relay.limits.max_packet_size
-        spans, end, need, error = split(data, limit)
+        spans, end, need, error = split(data, limit, 0, 1)
         if not spans:
             if error is not None:
                 raise error
@@ -94,6 +95,8 @@ def opening(relay: MqttRelay, lane: Lane, data: bytes) -> bytes:
         else:
             packet = decode(relay.version, lane.direction, span[0], data, span[2], span[3])
         data, whole = data[span[3] :], data[span[1] : span[3]]
+        if data and packet.type is PacketType.AUTH and lane.direction is Direction.UPLINK:
+            raise Malformed("bytes behind AUTH, before it was answered", 0x82)  # 4.12: the target speaks next
         lane.counts[packet.type] += 1
         relay.run(lane, relay.journey(lane, packet, whole))
     if lane.blocked:
@@ -143,7 +146,7 @@ def judge_connect(
     before = None
     if will is not None:
         before = Message(will.topic, will.payload, will.qos, will.retain, will.properties)
-        session.will = replace(before)
+        session.will = replace(before, properties=will.properties and Properties(will.properties))
     hook = relay.policy.auth_connect
     if hook is not None:
         yield from relay.decided(hook, hook.ask(session))
@@ -222,7 +225,7 @@ def forwarded(relay: MqttRelay, lane: Lane, came: Connect, went: Connect) -> Non
         relay.down.aliases = Aliases(maximum)
     relay.keep_alive = went.keep_alive
     relay.state = CONNECTING
-    lane.blocked = method is None
+    lane.blocked = True
 
 
 def judge_connack(
@@ -259,6 +262,12 @@ def judge_auth(relay: MqttRelay, lane: Lane, packet: Auth, decision: Any = None)
     method = (packet.properties or Properties()).get(PropertyId.AUTHENTICATION_METHOD)
     if relay.terms.auth_method is None or (method is not None and method != relay.terms.auth_method):
         raise Malformed("AUTH with another method than CONNECT", 0x82)
+    relay.check_user_properties(packet.properties)
+    if relay.state == CONNECTING:
+        if lane.direction is Direction.UPLINK:
+            lane.blocked = True
+        else:
+            relay.release()
     return packet
     yield
 
@@ -268,7 +277,7 @@ def judge_disconnect(
 ) -> Generator[Any, Any, Disconnect | None]:
     """DISCONNECT: what follows it in this direction is dropped [MQTT-3.14.4-2]."""
     if lane.direction is Direction.DOWNLINK:
-        lane.ended = True
+        lane.ended = lane.blocked = True
         return packet
     properties = packet.properties or Properties()
     if properties.get(PropertyId.SESSION_EXPIRY_INTERVAL, 0) and not relay.terms.expires:
@@ -291,4 +300,4 @@ def farewell(relay: MqttRelay, error: Any) -> bytes:
         return refusal.connack(relay.version, error)
     if relay.up.ended or relay.down.ended:
         return b""
-    return refusal.disconnect(relay.version, error)
+    return refusal.disconnect(relay.version, error, relay.terms.device_maximum or refusal.ROOMY)

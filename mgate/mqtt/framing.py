@@ -13,7 +13,9 @@ Span = tuple[int, int, int, int]
 """(first byte of the packet, its position, start of the body, stop of the body)."""
 
 
-def split(data: bytes, limit: int, pos: int = 0) -> tuple[list[Span], int, int, Malformed | None]:
+def split(
+    data: bytes, limit: int, pos: int = 0, window: int = 1 << 30
+) -> tuple[list[Span], int, int, Malformed | None]:
     """Find the whole packets in `data`; the relays call it once for each chunk.
 
     Args:
@@ -21,16 +23,21 @@ def split(data: bytes, limit: int, pos: int = 0) -> tuple[list[Span], int, int, 
         limit: the largest packet allowed, in bytes with its fixed header; checked as soon as the header is there, so
             that no more is ever kept of a packet that is too large.
 
+        window: no packet is begun this many bytes behind `pos` or later, so that a caller who will stop soon does not
+            pay for all of `data`.
+
     Returns:
         (spans, end, need, error). `spans` are the whole packets, `end` is where the last of them stops, and `need` is
         how many bytes must be there, counted from `end`, before it is worth to look again (0 where nothing is left
-        over). `error` is the fixed header that ended the walk: a Remaining Length of more than four bytes, or one not
-        in its shortest form [MQTT-1.5.5-1], or a packet larger than `limit` (0x95); the spans before it are good.
+        over but what the window left out). `error` is the fixed header that ended the walk: a Remaining Length of more
+        than four bytes, or one not in its shortest form [MQTT-1.5.5-1], or a packet larger than `limit` (0x95); the
+        spans before it are good.
     """
     spans: list[Span] = []
     append = spans.append
     size = len(data)
-    while size - pos > 1:
+    last = min(size - 1, pos + window)
+    while pos < last:
         length = data[pos + 1]
         body = pos + 2
         if length > 127:
@@ -56,4 +63,4 @@ def split(data: bytes, limit: int, pos: int = 0) -> tuple[list[Span], int, int, 
             return spans, pos, stop - pos, None
         append((data[pos], pos, body, stop))
         pos = stop
-    return spans, pos, 2 if size > pos else 0, None
+    return spans, pos, 2 if size - pos == 1 else 0, None

@@ -14,8 +14,11 @@ __all__ = ["Journey", "Lane", "note"]
 Journey = Generator[Question, Any, None]
 """The way of one packet that is not plain: it yields a Question where a handler thinks, and is sent the answer."""
 
-NOTHING: list[Any] = []
+NOTHING: Any = ()
 """Stands for every list of an idle lane, so that an idle connection has none of its own. Never changed."""
+
+WAITING = 200
+"""Bytes that a waiting message takes beside its topic and payload, roughly."""
 
 LARGE = 8192
 """Bytes from which on a copy costs more than what it takes to avoid it."""
@@ -28,6 +31,7 @@ class Lane:
         hook, notice: who judges a PUBLISH of this direction, and who is told of it.
         out: bytes for the far side, in order. reply: bytes back to the near side.
         journey, question: the packet whose handler is thinking.
+        asked: a handler had to think about a packet of the chunk that is being taken apart.
         blocked: nothing moves in this direction until the relay is asked with `answer`.
         held: bytes that came meanwhile, not looked at yet.
         ended: the near side said DISCONNECT, or the connection is over: what still comes is dropped.
@@ -39,8 +43,9 @@ class Lane:
     """
 
     __slots__ = (
-        "_have", "_need", "_parts", "aliases", "blocked", "counts", "direction", "ended", "held", "hook", "journey",
-        "lowered", "notice", "open", "out", "ping", "question", "reply", "swallowed", "waiting", "waiting_size",
+        "_have", "_need", "_parts", "aliases", "asked", "blocked", "counts", "direction", "ended", "held", "hook",
+        "journey", "lowered", "notice", "open", "out", "ping", "question", "reply", "swallowed", "waiting",
+        "waiting_size",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +60,7 @@ class Lane:
         self.reply: list[bytes] = NOTHING
         self.journey: Journey | None = None
         self.question: Question | None = None
+        self.asked = False
         self.blocked = False
         self.ended = False
         self.held = b""
@@ -124,16 +130,16 @@ class Lane:
         """A message of QoS 1 or 2 was forwarded; the handlers are told once it is acknowledged."""
         if self.waiting is None:
             self.waiting = {}
-        elif packet_id in self.waiting:
-            self.waiting_size -= len(self.waiting[packet_id][1])
+        else:
+            self.acknowledged(packet_id)
         self.waiting[packet_id] = (topic, payload)
-        self.waiting_size += len(payload)
+        self.waiting_size += WAITING + len(topic) + len(payload)
 
     def acknowledged(self, packet_id: int) -> tuple[str, bytes] | None:
         """The message that a PUBACK or PUBREC answers, if anybody is to be told."""
         message = self.waiting.pop(packet_id, None) if self.waiting else None
         if message is not None:
-            self.waiting_size -= len(message[1])
+            self.waiting_size -= WAITING + len(message[0]) + len(message[1])
         return message
 
 

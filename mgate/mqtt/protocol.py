@@ -161,6 +161,11 @@ class MqttDeviceProtocol(Protocol):
         self._heard = self.factory.now()
         self._schedule()
 
+    def broken(self, error: BaseException) -> None:
+        """The relay has failed on this connection."""
+        self.factory.counters.reject("internal_fault")
+        self.factory.journal.fault("", "", error)
+
     def closed(self, reason: str) -> None:
         """Both sides are gone."""
         self._stop_timer()

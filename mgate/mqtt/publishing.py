@@ -135,7 +135,7 @@ def refuse(relay: MqttRelay, lane: Lane, packet: Publish, denied: Denied) -> Non
         relay.end(denied)
         return
     if uplink:
-        lane.reply.append(refusal.refused(relay.version, packet.qos, packet.packet_id, denied, relay.terms.explains))
+        lane.reply.append(refusal.refused(relay.version, packet.qos, packet.packet_id, denied, relay.room))
     else:
         lane.reply.append(refusal.acknowledged(relay.version, packet.qos, packet.packet_id))
     if packet.qos == 2 and not (uplink and relay.version == 5):

@@ -6,6 +6,7 @@ MQTT 3.x has no way to refuse a PUBLISH: it is acknowledged and goes nowhere, or
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from mgate.errors import Denied, GateError, Kind, Malformed, TargetLost, TimedOut
@@ -46,6 +47,10 @@ SUBACK_FAILURE = 0x80
 """The only refusal that SUBACK has below version 5 [MQTT-3.9.3-2]."""
 
 
+ROOMY = 1 << 28
+"""The largest packet that there can be."""
+
+
 def connack(version: int, error: GateError) -> bytes:
     """The CONNACK that refuses a CONNECT, or nothing where MQTT 3.x has no code for the mistake and just closes."""
     if isinstance(error, Denied):
@@ -72,8 +77,12 @@ def _connack3_of(error: Malformed) -> bytes:
     return b""
 
 
-def disconnect(version: int, error: GateError) -> bytes:
-    """The DISCONNECT that ends a connection with version 5; nothing below, where a target may not send one."""
+def disconnect(version: int, error: GateError, room: int = ROOMY) -> bytes:
+    """The DISCONNECT that ends a connection with version 5; nothing below, where a target may not send one.
+
+    Args:
+        room: the largest packet that the device takes, in bytes [MQTT-3.14.2-3].
+    """
     if version < 5:
         return b""
     if isinstance(error, Denied):
@@ -86,20 +95,20 @@ def disconnect(version: int, error: GateError) -> bytes:
         code = 0x8D if error.reason == "keep_alive" else 0x80
     else:
         code = 0x80
-    return encode(5, Disconnect(code, _reason(error)))
+    return _explained(Disconnect(code), error, room)
 
 
-def refused(version: int, qos: int, packet_id: int, denied: Denied, explain: bool) -> bytes:
+def refused(version: int, qos: int, packet_id: int, denied: Denied, room: int) -> bytes:
     """The answer to a refused PUBLISH: a reason code with version 5, below it the same as if it had been taken.
 
     Args:
-        explain: may the acknowledgement carry a Reason String? (Request Problem Information, 3.1.2.11.7)
+        room: the largest packet with a Reason String that the device takes, in bytes; 0 if it wants none
+            (Request Problem Information, 3.1.2.11.7).
     """
-    if version < 5:
+    if version < 5 or not qos:
         return acknowledged(version, qos, packet_id)
     make = Puback if qos == 1 else Pubrec
-    reason = _reason(denied) if explain else None
-    return encode(5, make(packet_id, CODES[denied.kind].puback, reason)) if qos else b""
+    return _explained(make(packet_id, CODES[denied.kind].puback), denied, room)
 
 
 def acknowledged(version: int, qos: int, packet_id: int) -> bytes:
@@ -112,10 +121,10 @@ def completed(version: int, packet_id: int) -> bytes:
     return encode(version, Pubcomp(packet_id))
 
 
-def suback(version: int, packet_id: int, codes: list[int], denied: Denied | None, explain: bool) -> bytes:
-    """A SUBACK of the gateway's own. `denied` gives it a Reason String with version 5."""
-    reason = (_reason(denied) if denied is not None and explain else None) or Properties()
-    return encode(version, Suback(packet_id, codes, reason if version == 5 else None))
+def suback(version: int, packet_id: int, codes: list[int], denied: Denied, room: int) -> bytes:
+    """A SUBACK of the gateway's own. `denied` gives it a Reason String with version 5, in the room that there is."""
+    packet = Suback(packet_id, codes)
+    return encode(version, packet) if version < 5 else _explained(packet, denied, room)
 
 
 def suback_code(version: int, denied: Denied) -> int:
@@ -123,9 +132,19 @@ def suback_code(version: int, denied: Denied) -> int:
     return CODES[denied.kind].suback if version == 5 else SUBACK_FAILURE
 
 
+def _explained(packet: Disconnect | Puback | Pubrec | Suback, error: GateError, room: int) -> bytes:
+    """A packet of version 5 with its Reason String, or without it where it would be larger than `room`."""
+    whole = encode(5, replace(packet, properties=_reason(error)))
+    return whole if len(whole) <= room else encode(5, packet)
+
+
 def _reason(error: GateError) -> Properties | None:
     """The Reason String, cut so that no refusal grows large. Who broke the protocol or kept silent is told by the code
-    alone, byte for byte as brokers do it: the words are for the log."""
+    alone, byte for byte as brokers do it: the words are for the log.
+
+    A handler may quote what a device sent: what MQTT forbids in a string is replaced [MQTT-1.5.4-1] [MQTT-1.5.4-2].
+    """
     if isinstance(error, (Malformed, TimedOut)) or not error.text:
         return None
-    return Properties([(PropertyId.REASON_STRING, error.text[:256])])
+    text = error.text[:256].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return Properties([(PropertyId.REASON_STRING, text)])

@@ -32,6 +32,8 @@ from mgate.mqtt.lane import NOTHING, Journey, Lane
 from mgate.mqtt.packets import Connack, Packet, PacketType, Publish, Subscribe
 from mgate.mqtt.properties import Properties, PropertyId
 from mgate.mqtt.publishing import UNASKED
+from mgate.mqtt.refusal import ROOMY
+from mgate.mqtt.subscribing import Request
 from mgate.mqtt.topics import Topics
 from mgate.outcome import Direction, Outcome
 from mgate.policy import Hook, Pending, Policy
@@ -41,6 +43,8 @@ __all__ = ["MqttRelay"]
 
 HELD_MOST = 64 * 1024
 """Bytes held behind a question, from which on no more should be read."""
+ASKED_WINDOW = 256
+"""Bytes to look ahead while handlers think about packets: what is behind the next question is looked at again."""
 AWAITED_MOST = 256 * 1024
 """Bytes kept for notifications until the target acknowledges, from which on no more should be read."""
 
@@ -83,8 +87,8 @@ class MqttRelay:
 
     __slots__ = (
         "_active", "_connected", "_data", "_exchanges", "_inspected", "_released", "_releasing", "choices", "closing",
-        "counters", "down", "heard", "journal", "judged", "keep_alive", "limits", "policy", "said_goodbye", "session",
-        "state", "terms", "topics", "up", "version",
+        "counters", "down", "heard", "journal", "judged", "keep_alive", "limits", "policy", "requested", "said_goodbye",
+        "session", "state", "terms", "topics", "up", "version",
     )  # fmt: skip
 
     def __init__(
@@ -120,6 +124,7 @@ class MqttRelay:
         self._released = False
         self._releasing = False
         self._connected = False
+        self.requested: Request | None = None
         self._exchanges: Exchanges | None = None
         session._reader = self
 
@@ -129,6 +134,11 @@ class MqttRelay:
         if self._exchanges is None:
             self._exchanges = Exchanges(self.limits.max_filters)
         return self._exchanges
+
+    @property
+    def room(self) -> int:
+        """The largest acknowledgement with a Reason String that the device takes, in bytes; 0 if it wants none."""
+        return (self.terms.device_maximum or ROOMY) if self.terms.explains else 0
 
     def crowded(self, direction: Direction) -> bool:
         """Does so much wait that the side which `direction` starts from should not be read for a while?"""
@@ -150,9 +160,10 @@ class MqttRelay:
     def receive(self, direction: Direction, data: bytes) -> Outcome:
         """Bytes came in: from the device if `direction` is UPLINK, else from the target."""
         lane = self.up if direction is Direction.UPLINK else self.down
-        if lane.blocked:
+        if lane.blocked or lane.held:
             lane.hold(data)
             return Outcome()
+        active = self._active
         start = 0
         if lane.unfinished:
             whole, start = lane.take(data)
@@ -164,6 +175,8 @@ class MqttRelay:
             lane.out, lane.reply = [], []
         if start < len(data):
             self._walk(lane, data, start)
+        # A hook may have had the other direction answered while it ran.
+        self._active = active
         return self._outcome(lane)
 
     def answer(self, direction: Direction, answer: object) -> Outcome:
@@ -175,7 +188,7 @@ class MqttRelay:
             self._releasing = False
             if lane.journey is not None:
                 return Outcome()  # it was not held: nobody but its own handler answers it
-        self._active = lane
+        active, self._active = self._active, lane
         lane.out, lane.reply = [], []
         lane.blocked = lane.ended
         if lane.journey is not None:
@@ -188,6 +201,7 @@ class MqttRelay:
         if lane.held and not lane.blocked:
             held, lane.held = lane.held, b""
             self._walk(lane, held, 0)
+        self._active = active
         return self._outcome(lane)
 
     def _walk(self, lane: Lane, data: bytes, start: int) -> None:
@@ -197,6 +211,7 @@ class MqttRelay:
             return
         self._active = lane
         clean = end = start
+        need, error = 0, None
         span = None
         try:
             if self.state != OPEN:
@@ -204,24 +219,26 @@ class MqttRelay:
                 if not data:
                     return
                 clean = end = start = 0
-            spans, end, need, error = split(data, self.limits.max_packet_size, start)
-            if spans:
-                self._data = data
-                self.heard = self.heard or lane is self.up
+            self._data = data
             table = steps.INSPECTED if self._inspected else steps.PLAIN
             counts = lane.counts
-            for span in spans:
-                kind = span[0] >> 4
-                counts[kind] += 1
-                journey = table[kind](self, lane, data, span)
-                if journey is not None:
-                    if span[1] > clean:
-                        lane.out.append(memoryview(data)[clean : span[1]])
-                    clean = span[3]
-                    self.run(lane, journey)
-                    if lane.blocked:
-                        lane.hold(data[clean:])
-                        return
+            while end < len(data) and not need and error is None:
+                window = ASKED_WINDOW if lane.asked else len(data)
+                spans, end, need, error = split(data, self.limits.max_packet_size, end, window)
+                self.heard = self.heard or (bool(spans) and lane is self.up)
+                for span in spans:
+                    kind = span[0] >> 4
+                    counts[kind] += 1
+                    journey = table[kind](self, lane, data, span)
+                    if journey is not None:
+                        if span[1] > clean:
+                            lane.out.append(memoryview(data)[clean : span[1]])
+                        clean = span[3]
+                        self.run(lane, journey)
+                        if lane.blocked:
+                            lane.hold(data[clean:])
+                            return
+            lane.asked = False
         except Malformed as broken:
             error, need = broken, 0
             end = span[1] if span is not None else start
@@ -241,7 +258,7 @@ class MqttRelay:
         except StopIteration:
             return
         lane.journey = journey
-        lane.blocked = True
+        lane.blocked = lane.asked = True
         self.judged = None
         self.counters.questions += 1
 
@@ -264,7 +281,12 @@ class MqttRelay:
                 judged = yield from self._intercepted(self.policy.after, lane, judged)
             if judged is None or self.state == CLOSED:
                 return
-            lane.out.append(whole if judged is came else self._fitting(lane, judged))
+            if judged is not came or self._inspected:
+                whole = self._fitting(lane, judged, whole)
+            if self.requested is not None:
+                request, self.requested = self.requested, None
+                self.exchanges.asked(judged.packet_id, request)
+            lane.out.append(whole)
             if packet.type is PacketType.PUBLISH:
                 publishing.forwarded(self, lane, packet, judged)
             elif packet.type is PacketType.CONNECT:
@@ -364,13 +386,18 @@ class MqttRelay:
         report.ended(self, ending)
         self.end(ending)
 
+    def release(self) -> None:
+        """What the device sends need not wait for the target any longer."""
+        self._released = True
+
     def _answered(self, packet: Connack) -> None:
         """CONNACK was forwarded: if the target agreed, the handlers are told of the connection as it is now."""
         if packet.reason_code:
             self._close(TargetLost("the target refused the connection", "target_refused"))
             return
         self.state = OPEN
-        self._released = self._connected = True
+        self._connected = True
+        self.release()
         self.counters.sessions_total += 1
         report.connected(self)
         if self.policy.connect is not None:
@@ -379,6 +406,7 @@ class MqttRelay:
 
     def _refuse(self, lane: Lane, packet: Packet, denied: Denied) -> None:
         report.denied(self, denied)
+        self.requested = None
         if self.state == CLOSED:
             return
         if isinstance(packet, Publish):
@@ -412,12 +440,17 @@ class MqttRelay:
         """The bytes of `packet`. Raises ValueError if it cannot be encoded."""
         return encode(self.version, packet)
 
-    def _fitting(self, lane: Lane, packet: Packet) -> bytes:
-        """The bytes of a packet that was changed, if the far side takes as many [MQTT-3.1.2-24]."""
+    def _fitting(self, lane: Lane, packet: Packet, came: bytes) -> bytes:
+        """The bytes of a packet that may have been changed, if the far side takes as many [MQTT-3.1.2-24].
+
+        Interceptors may change a packet in place: what they saw last is what goes on, whatever they returned.
+        """
         try:
             whole = self.encode(packet)
         except ValueError as error:
             raise self.fault(lane.hook, error) from error
+        if whole == came:
+            return came
         maximum = self.terms.target_maximum if lane is self.up else self.terms.device_maximum
         if len(whole) > (maximum or self.limits.max_packet_size):
             raise Denied(Kind.TOO_LARGE, "the changed packet is larger than the receiver takes")

@@ -41,7 +41,7 @@ class Request:
     @property
     def size(self) -> int:
         """Roughly, the bytes that are kept."""
-        return sum(map(len, self.sent))
+        return 200 + sum(100 + len(name) for name in self.sent) + 40 * len(self.slots or ())
 
 
 def judge_subscribe(
@@ -61,7 +61,7 @@ def judge_subscribe(
         slots = yield from relay.decided(hook, hook.ask(relay.session, [inner for _, inner in shared]))
     if hook is None or slots is None:
         if relay.policy.subscribe is not None:
-            relay.exchanges.asked(packet.packet_id, Request([item.filter for item in packet.subscriptions]))
+            relay.requested = Request([item.filter for item in packet.subscriptions])
         return packet
     try:
         rewritten = _rewritten(relay, lane, hook, packet, [prefix for prefix, _ in shared], slots)
@@ -100,11 +100,11 @@ def _rewritten(
             return None
         granted = zip(slots, packet.subscriptions, strict=True)
         slots = [item.qos if isinstance(slot, int) else slot for slot, item in granted]
-    if not allowed:
+    if first is not None and not allowed:
         codes = [slot for slot in slots if isinstance(slot, int)]
-        lane.reply.append(refusal.suback(relay.version, packet.packet_id, codes, first, relay.terms.explains))
+        lane.reply.append(refusal.suback(relay.version, packet.packet_id, codes, first, relay.room))
         return None
-    relay.exchanges.asked(packet.packet_id, Request([item.filter for item in allowed], slots))
+    relay.requested = Request([item.filter for item in allowed], slots)
     return packet if allowed == packet.subscriptions else replace(packet, subscriptions=allowed)
 
 
@@ -126,13 +126,12 @@ def _subscription(asked: Subscription, prefix: str, wanted: Filter) -> Subscript
 
 def refuse(relay: MqttRelay, lane: Lane, packet: Subscribe, denied: Denied) -> None:
     """Every filter was refused at once, or what the handlers made of them can not be forwarded."""
-    relay.exchanges.answered(packet.packet_id)
     if relay.version == 3 and relay.choices.denied_subscribe_31 == "disconnect":
         relay.end(denied)
         return
     code = refusal.suback_code(relay.version, denied)
     codes = [item.qos if relay.version == 3 else code for item in packet.subscriptions]
-    lane.reply.append(refusal.suback(relay.version, packet.packet_id, codes, denied, relay.terms.explains))
+    lane.reply.append(refusal.suback(relay.version, packet.packet_id, codes, denied, relay.room))
 
 
 def judge_suback(
@@ -168,10 +167,10 @@ def judge_unsubscribe(
         slots.append(range(len(sent), len(sent) + len(renamed)))
         sent += renamed
     if sent != packet.filters:
-        relay.exchanges.asked(packet.packet_id, Request(sent, slots))
+        relay.requested = Request(sent, slots)
         return replace(packet, filters=sent)
     if relay.policy.unsubscribe is not None:
-        relay.exchanges.asked(packet.packet_id, Request(sent))
+        relay.requested = Request(sent)
     return packet
     yield
 

@@ -473,14 +473,28 @@ class AuthTests(RelayTest):
         self.assertEqual(connection.relay.state, OPEN)
 
     def test_only_auth_and_disconnect_before_connack(self) -> None:
-        connection = self.connecting()
+        connection = self.challenged()
         self.check(connection.up(DISCONNECT + publish(version=5)), to_target=DISCONNECT)
         for packet in (publish(version=5), PINGREQ, connect(version=5)):
-            connection = self.connecting()
+            connection = self.challenged()
             self.check(connection.up(packet), to_device=connack(0x82, version=5))
 
-    def test_another_method(self) -> None:
+    def challenged(self) -> Connection:
+        """The target has sent AUTH, and waits for that of the device."""
         connection = self.connecting()
+        connection.down(auth(0x18, METHOD))
+        return connection
+
+    def test_only_one_auth_for_each_of_the_target(self) -> None:
+        """Section 4.12: the two speak in turn; what comes earlier waits, what comes behind is an error."""
+        mine = auth(0x18, METHOD)
+        connection = self.connecting()
+        self.check(connection.up(mine))
+        self.check(connection.down(mine), to_target=mine, to_device=mine)
+        self.check(self.challenged().up(mine + mine), to_device=connack(0x82, version=5))
+
+    def test_another_method(self) -> None:
+        connection = self.challenged()
         other = auth(0x18, b"\x15" + wire.text("PLAIN"))
         self.check(connection.up(other), to_device=connack(0x82, version=5))
         connection = opened(version=5, props=METHOD)

@@ -22,6 +22,7 @@ class RequestsTests(TestCase):
         first, second = Request(["a"]), Request(["b"])
         exchanges.asked(7, first)
         exchanges.asked(7, second)
+        self.assertIs(exchanges.answered(7), first)
         self.assertIs(exchanges.answered(7), second)
         self.assertIsNone(exchanges.answered(7))
 
@@ -30,16 +31,24 @@ class RequestsTests(TestCase):
         large = Request(["a" * 60_000])
         accepted = 0
         with self.assertRaises(Denied) as caught:
-            for packet_id in range(1, 100):
-                exchanges.asked(packet_id, large)
+            while True:
+                exchanges.asked(accepted + 1, large)
                 accepted += 1
         self.assertEqual(caught.exception.kind, "quota")
         self.assertLessEqual(accepted * large.size, REQUESTS_MOST + large.size)
 
+    def test_many_small_filters_are_not_free(self) -> None:
+        exchanges = Exchanges(8)
+        small = Request(["ab"] * 1000)
+        accepted = 0
+        with self.assertRaises(Denied):
+            while True:
+                exchanges.asked(accepted + 1, small)
+                accepted += 1
+        self.assertLess(accepted, 10)
+
     def test_a_target_that_answers_may_be_asked_for_ever(self) -> None:
         exchanges = Exchanges(8)
-        for number in range(1000):
-            exchanges.asked(number % 4 + 1, Request(["a" * 60_000]))
         for number in range(1000):
             exchanges.asked(5, Request(["a" * 60_000]))
             self.assertIsNotNone(exchanges.answered(5), number)
@@ -77,3 +86,11 @@ class RenamedTests(TestCase):
         exchanges.original("a")
         exchanges.rename("c", ["z"])
         self.assertEqual([exchanges.original(name) for name in "abcd"], [["a"], ["w"], ["z"], ["d"]])
+
+    def test_no_longer_than_allowed(self) -> None:
+        exchanges = Exchanges(1000)
+        with self.assertRaises(Denied):
+            for number in range(10):
+                exchanges.rename(str(number), ["a" * 60_000])
+        self.assertEqual(exchanges.original("0"), ["a" * 60_000])
+        exchanges.rename("9", ["a" * 60_000])

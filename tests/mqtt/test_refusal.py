@@ -9,6 +9,7 @@ from mgate.mqtt import refusal
 from mgate.mqtt.decode import UnsupportedVersion, decode
 from mgate.mqtt.framing import split
 from mgate.mqtt.packets import Packet
+from mgate.mqtt.refusal import ROOMY
 from mgate.outcome import Direction
 from tests import wire
 
@@ -54,15 +55,15 @@ class TableTests(TestCase):
                 for version in (3, 4):
                     self.assertEqual(refusal.connack(version, bare), wire.connack(connack3))
                     self.assertEqual(refusal.suback_code(version, bare), suback4)
-                    self.assertEqual(refusal.refused(version, 0, 0, bare, True), b"")
-                    self.assertEqual(refusal.refused(version, 1, 7, bare, True), wire.puback(7))
-                    self.assertEqual(refusal.refused(version, 2, 7, bare, True), wire.pubrec(7))
+                    self.assertEqual(refusal.refused(version, 0, 0, bare, ROOMY), b"")
+                    self.assertEqual(refusal.refused(version, 1, 7, bare, ROOMY), wire.puback(7))
+                    self.assertEqual(refusal.refused(version, 2, 7, bare, ROOMY), wire.pubrec(7))
                     self.assertEqual(refusal.disconnect(version, bare), b"")
                 self.assertEqual(refusal.connack(5, bare), wire.connack(connack5, version=5))
                 self.assertEqual(refusal.suback_code(5, bare), suback5)
-                self.assertEqual(refusal.refused(5, 0, 0, bare, True), b"")
-                self.assertEqual(refusal.refused(5, 1, 7, bare, True), wire.puback(7, puback5))
-                self.assertEqual(refusal.refused(5, 2, 7, bare, True), wire.pubrec(7, puback5))
+                self.assertEqual(refusal.refused(5, 0, 0, bare, ROOMY), b"")
+                self.assertEqual(refusal.refused(5, 1, 7, bare, ROOMY), wire.puback(7, puback5))
+                self.assertEqual(refusal.refused(5, 2, 7, bare, ROOMY), wire.pubrec(7, puback5))
                 self.assertEqual(refusal.disconnect(5, bare), wire.disconnect(disconnect5))
 
     def test_each_cell_with_a_text(self) -> None:
@@ -71,12 +72,12 @@ class TableTests(TestCase):
                 told = Denied(kind, TEXT, detail="for the log only")
                 self.assertEqual(refusal.connack(4, told), wire.connack(connack3), "no room for words below 5")
                 self.assertEqual(refusal.connack(5, told), wire.connack(connack5, version=5, props=REASON))
-                self.assertEqual(refusal.refused(5, 1, 7, told, True), wire.puback(7, puback5, REASON))
-                self.assertEqual(refusal.refused(5, 2, 7, told, True), wire.pubrec(7, puback5, REASON))
-                self.assertEqual(refusal.refused(5, 1, 7, told, False), wire.puback(7, puback5))
+                self.assertEqual(refusal.refused(5, 1, 7, told, ROOMY), wire.puback(7, puback5, REASON))
+                self.assertEqual(refusal.refused(5, 2, 7, told, ROOMY), wire.pubrec(7, puback5, REASON))
+                self.assertEqual(refusal.refused(5, 1, 7, told, 0), wire.puback(7, puback5))
                 self.assertEqual(refusal.disconnect(5, told), wire.disconnect(disconnect5, REASON))
                 self.assertEqual(
-                    refusal.suback(5, 7, [suback5], told, True),
+                    refusal.suback(5, 7, [suback5], told, ROOMY),
                     wire.suback(7, bytes([suback5]), version=5, props=REASON),
                 )
 
@@ -90,9 +91,9 @@ class TableTests(TestCase):
                         codes = [refusal.suback_code(version, denied)]
                         for data in (
                             refusal.connack(version, denied),
-                            refusal.refused(version, 1, 7, denied, True),
-                            refusal.refused(version, 2, 7, denied, True),
-                            refusal.suback(version, 7, codes, denied, True),
+                            refusal.refused(version, 1, 7, denied, ROOMY),
+                            refusal.refused(version, 2, 7, denied, ROOMY),
+                            refusal.suback(version, 7, codes, denied, ROOMY),
                             *([refusal.disconnect(5, denied)] if version == 5 else []),
                         ):
                             read(version, data)
@@ -149,16 +150,32 @@ class PacketsTests(TestCase):
     def test_suback(self) -> None:
         told = Denied("quota", TEXT)
         for version in (3, 4, 5):
-            self.assertEqual(refusal.suback(version, 7, [1, 0], None, True), wire.suback(7, b"\1\0", version=version))
-            self.assertEqual(refusal.suback(version, 7, [2], told, False), wire.suback(7, b"\2", version=version))
+            bare = Denied("quota")
+            self.assertEqual(refusal.suback(version, 7, [1, 0], bare, ROOMY), wire.suback(7, b"\1\0", version=version))
+            self.assertEqual(refusal.suback(version, 7, [2], told, 0), wire.suback(7, b"\2", version=version))
+
+    def test_what_does_not_fit_is_told_by_its_code(self) -> None:
+        """[MQTT-3.1.2-25]: the device has said how large a packet may be."""
+        told = Denied("quota", "x" * 50)
+        for data, bare in (
+            (refusal.refused(5, 1, 7, told, 20), wire.puback(7, 0x97)),
+            (refusal.suback(5, 7, [0x97], told, 20), wire.suback(7, b"\x97", version=5)),
+            (refusal.disconnect(5, told, 20), wire.disconnect(0x97)),
+        ):
+            self.assertEqual(data, bare)
+
+    def test_text_that_a_device_has_chosen(self) -> None:
+        """A handler may quote anything [MQTT-1.5.4-1] [MQTT-1.5.4-2]."""
+        for text in ("a\0b", "\ud800"):
+            read(5, refusal.disconnect(5, Denied("quota", text)))
 
     def test_long_texts_are_cut(self) -> None:
         for text in ("x" * 70_000, "\U0001f600" * 70_000):
             for data in (
                 refusal.connack(5, Denied("quota", text)),
                 refusal.disconnect(5, Denied("quota", text)),
-                refusal.refused(5, 1, 1, Denied("quota", text), True),
-                refusal.suback(5, 1, [0x97], Denied("quota", text), True),
+                refusal.refused(5, 1, 1, Denied("quota", text), ROOMY),
+                refusal.suback(5, 1, [0x97], Denied("quota", text), ROOMY),
             ):
                 self.assertLess(len(data), 1100)
                 read(5, data)
