@@ -35,9 +35,10 @@ class Mosquitto:
         for _ in range(ATTEMPTS):
             self.port = free_port()
             file = Path(folder.name, "mosquitto.conf")
+            lines = [f"listener {self.port} 127.0.0.1", "persistence false", "set_tcp_nodelay true", *settings]
             if not any(line.startswith("allow_anonymous ") for line in settings):
-                settings = (*settings, "allow_anonymous true")
-            file.write_text("\n".join((f"listener {self.port} 127.0.0.1", "persistence false", "set_tcp_nodelay true", *settings)) + "\n")
+                lines.append("allow_anonymous true")
+            file.write_text("\n".join(lines) + "\n")
             # Started by root it becomes another user, who has to find the files that the settings name.
             os.chmod(folder.name, 0o755)
             self.running = Running(test, [program, "-c", str(file)])
