@@ -16,6 +16,9 @@ __all__ = ["HANDLERS", "ForClass", "Gateway", "Serve"]
 HANDLERS = Path(__file__).parent / "handlers"
 """Plugin files for the tests; each test class names those it wants."""
 
+ATTEMPTS = 3
+"""Somebody else may take a free port before the gateway does."""
+
 
 class ForClass:
     """Lets what lives as long as a test class be made in setUpClass."""
@@ -58,19 +61,25 @@ class Gateway:
         for file in HANDLERS.glob("*.py"):
             shutil.copy(file, plugins)
             (plugins / file.name).chmod(0o600)
-        self.ports = {name: free_port() for name in listeners}
+        for attempt in range(ATTEMPTS):
+            self.ports = {name: free_port() for name in listeners}
+            lines = [f"plugin_dirs = [{json.dumps(str(plugins))}]"]
+            for name, serve in listeners.items():
+                lines += [
+                    "[[listener]]",
+                    f"name = {json.dumps(name)}",
+                    f'listen = "127.0.0.1:{self.ports[name]}"',
+                    f'target = "127.0.0.1:{serve.target or target}"',
+                    f"handlers = {json.dumps(list(serve.handlers))}",
+                    *(f"{key} = {json.dumps(value)}" for key, value in serve.keys.items()),
+                ]
+            file = Path(folder.name, "mgate.toml")
+            file.write_text("\n".join(lines) + "\n")
+            self.running = Running(test, [*MGATE, "run", "--config", str(file)])
+            try:
+                self.running.expect("ready:")
+                break
+            except AssertionError:
+                if attempt + 1 == ATTEMPTS or "cannot listen" not in "".join(self.running.lines):
+                    raise
         self.port = next(iter(self.ports.values()))
-        lines = [f"plugin_dirs = [{json.dumps(str(plugins))}]"]
-        for name, serve in listeners.items():
-            lines += [
-                "[[listener]]",
-                f"name = {json.dumps(name)}",
-                f'listen = "127.0.0.1:{self.ports[name]}"',
-                f'target = "127.0.0.1:{serve.target or target}"',
-                f"handlers = {json.dumps(list(serve.handlers))}",
-                *(f"{key} = {json.dumps(value)}" for key, value in serve.keys.items()),
-            ]
-        file = Path(folder.name, "mgate.toml")
-        file.write_text("\n".join(lines) + "\n")
-        self.running = Running(test, [*MGATE, "run", "--config", str(file)])
-        self.running.expect("ready:")

@@ -11,8 +11,8 @@ from tests.real.needed import needed
 
 class NeededTest(unittest.TestCase):
     def test_a_program_that_is_not_there(self) -> None:
-        for value, error, text in (("false", unittest.SkipTest, "^NOT TESTED"), ("true", AssertionError, "^CI=true, but")):
-            with mock.patch.dict(os.environ, {"CI": value}), self.assertRaisesRegex(error, f"{text}.*no-such-program"):
+        for ci, error, text in (("false", unittest.SkipTest, "^NOT TESTED"), ("true", AssertionError, "^CI=true, but")):
+            with mock.patch.dict(os.environ, {"CI": ci}), self.assertRaisesRegex(error, f"{text}.*no-such-program"):
                 needed("no-such-program", "nowhere")
 
     def test_a_program_that_is_there(self) -> None:
