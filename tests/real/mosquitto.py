@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ class Mosquitto:
         program = needed("mosquitto", "apt install mosquitto")
         folder = tempfile.TemporaryDirectory(prefix="mgate-broker-")
         test.addCleanup(folder.cleanup)
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             self.port = free_port()
             file = Path(folder.name, "mosquitto.conf")
             lines = [f"listener {self.port} 127.0.0.1", "persistence false", "set_tcp_nodelay true", *settings]
@@ -42,20 +41,14 @@ class Mosquitto:
             # Started by root it becomes another user, who has to find the files that the settings name.
             os.chmod(folder.name, 0o755)
             self.running = Running(test, [program, "-c", str(file)])
-            if self._answers():
-                return
-        raise AssertionError(f"mosquitto did not start: {''.join(self.running.lines)}")
-
-    def _answers(self) -> bool:
-        """Connect until it accepts. It says that it runs on standard error only, in words of its version."""
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until and self.running.process.poll() is None:
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return True
-            except ConnectionRefusedError:
-                time.sleep(0.02)
-        return False
+                # To connect is not enough: whoever has taken the port answers too.
+                self.running.expect(" running")
+                socket.create_connection(("127.0.0.1", self.port), PATIENCE).close()
+                return
+            except AssertionError:
+                if attempt + 1 == ATTEMPTS or "in use" not in "".join(self.running.lines):
+                    raise
 
 
 def command(name: str, *arguments: str, patience: float = PATIENCE) -> subprocess.CompletedProcess[str]:

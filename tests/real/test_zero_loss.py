@@ -19,7 +19,7 @@ from tests.real.sessions import Publisher, Subscriber
 MESSAGES = int(os.environ.get("LOSS_MESSAGES", "100000"))
 SEED = int(os.environ.get("LOSS_SEED", "1"))
 WINDOW = 200
-PATIENCE = 300
+PATIENCE = 120
 """Seconds for each test; it takes a few."""
 AHEAD = 500
 """Messages that a publisher may be ahead of its subscriber. mosquitto 2.0.11 forgets its own limit when a session
