@@ -130,6 +130,9 @@ def _hello(relay: MqttRelay, data: bytes, span: tuple[int, int, int, int]) -> Co
     relay.check_user_properties(packet.will.properties if packet.will else None)
     if packet.will is not None:
         relay.topics.check_levels(packet.will.topic)
+    largest = (packet.properties or Properties()).get(PropertyId.MAXIMUM_PACKET_SIZE)
+    if largest is not None:
+        relay.terms = replace(NO_TERMS, device_maximum=largest)
     return packet
 
 
@@ -290,6 +293,7 @@ def judge_disconnect(
 
 def farewell(relay: MqttRelay, error: Any) -> bytes:
     """What a device is told when the gateway ends its connection because of `error`."""
+    room = relay.terms.device_maximum or refusal.ROOMY
     if relay.state == NEW:
         if isinstance(error, UnsupportedVersion):
             # A bridge sets the highest bit of its level, and after return code 1 it tries again without.
@@ -297,7 +301,7 @@ def farewell(relay: MqttRelay, error: Any) -> bytes:
         version = getattr(error, "version", 0) or relay.version
         return refusal.connack(version, error) if version else b""
     if relay.state in (ASKING, CONNECTING):
-        return refusal.connack(relay.version, error)
+        return refusal.connack(relay.version, error, room)
     if relay.up.ended or relay.down.ended:
         return b""
-    return refusal.disconnect(relay.version, error, relay.terms.device_maximum or refusal.ROOMY)
+    return refusal.disconnect(relay.version, error, room)

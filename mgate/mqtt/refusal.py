@@ -51,8 +51,12 @@ ROOMY = 1 << 28
 """The largest packet that there can be."""
 
 
-def connack(version: int, error: GateError) -> bytes:
-    """The CONNACK that refuses a CONNECT, or nothing where MQTT 3.x has no code for the mistake and just closes."""
+def connack(version: int, error: GateError, room: int = ROOMY) -> bytes:
+    """The CONNACK that refuses a CONNECT, or nothing where MQTT 3.x has no code for the mistake and just closes.
+
+    Args:
+        room: the largest packet that the device takes, in bytes [MQTT-3.2.2-19].
+    """
     if isinstance(error, Denied):
         codes = CODES[error.kind]
     elif isinstance(error, TargetLost):
@@ -60,12 +64,12 @@ def connack(version: int, error: GateError) -> bytes:
     elif isinstance(error, Malformed):
         if version < 5:
             return _connack3_of(error)
-        return encode(5, Connack(error.code, properties=_reason(error)))
+        return _explained(Connack(error.code), error, room)
     else:
         return b""
     if version < 5:
         return encode(version, Connack(codes.connack3))
-    return encode(5, Connack(codes.connack5, properties=_reason(error)))
+    return _explained(Connack(codes.connack5), error, room)
 
 
 def _connack3_of(error: Malformed) -> bytes:
@@ -132,7 +136,7 @@ def suback_code(version: int, denied: Denied) -> int:
     return CODES[denied.kind].suback if version == 5 else SUBACK_FAILURE
 
 
-def _explained(packet: Disconnect | Puback | Pubrec | Suback, error: GateError, room: int) -> bytes:
+def _explained(packet: Connack | Disconnect | Puback | Pubrec | Suback, error: GateError, room: int) -> bytes:
     """A packet of version 5 with its Reason String, or without it where it would be larger than `room`."""
     whole = encode(5, replace(packet, properties=_reason(error)))
     return whole if len(whole) <= room else encode(5, packet)

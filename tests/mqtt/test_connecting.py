@@ -132,6 +132,18 @@ class DeniedTests(RelayTest):
             self.check(connection.up(*packets))
             self.check_refused(connection, "not_authorised", "auth_connect")
 
+    def test_words_that_do_not_fit_are_left_out(self) -> None:
+        """A Maximum Packet Size holds from the CONNECT on [MQTT-3.2.2-19] [MQTT-3.14.2-3]."""
+        cut_off = Choices(denied_publish="disconnect")
+        for size, told in ((10, "no"), (9, "")):
+            props = b"\x27" + wire.integer(size)
+            connection = Connection(handler(auth_connect=refuse), version=5)
+            self.check(connection.up(connect(version=5, props=props)), to_device=no(5, 5, 0x87, told))
+        for size, told in ((9, reason("no")), (8, None)):
+            props = b"\x27" + wire.integer(size)
+            connection = opened(handler(auth_publish=refuse), version=5, props=props, choices=cut_off)
+            self.check(connection.up(publish(version=5)), to_device=wire.disconnect(0x87, told))
+
     def test_later(self) -> None:
         for version in VERSIONS:
             asking = Asking()

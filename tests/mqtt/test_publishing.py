@@ -83,7 +83,7 @@ class RefusedTests(RelayTest):
             self.assertEqual(connection.counters.rejects, {"not_authorised": 3})
 
     def test_version_5_is_told(self) -> None:
-        for props, reason in ((b"", NO), (UNEXPLAINED, None)):
+        for props, reason in ((b"", NO), (UNEXPLAINED, None), (largest(11), NO), (largest(10), None)):
             connection = opened(handler(auth_publish=refuse), version=5, props=props)
             self.check(connection.up(publish(qos=0, version=5)))
             self.check(connection.up(publish(qos=1, packet_id=7, version=5)), to_device=puback(7, 0x87, reason))

@@ -75,7 +75,7 @@ class RefusedTests(RelayTest):
         connection = opened(handler(auth_subscribe=refuse))
         self.check(connection.up(subscribe("a", "b", packet_id=7)), to_device=suback(7, b"\x80\x80"))
         self.check_refused(connection, "not_authorised", "auth_subscribe")
-        for props, reason in ((b"", NO), (UNEXPLAINED, b"")):
+        for props, reason in ((b"", NO), (UNEXPLAINED, b""), (b"\x27" + wire.integer(11), b"")):
             connection = opened(handler(auth_subscribe=refuse), version=5, props=props)
             sent = connection.up(subscribe("a", "b", packet_id=7, version=5))
             self.check(sent, to_device=suback(7, b"\x87\x87", version=5, props=reason))
