@@ -39,7 +39,7 @@ class Lane:
         swallowed: QoS 2 messages that went nowhere; the gateway finishes their exchange with the near side.
         open: QoS 2 messages that were forwarded and not yet released.
         lowered: QoS 2 messages that were forwarded with QoS 1.
-        waiting: messages that wait for PUBACK or PUBREC. waiting_size: their bytes.
+        waiting: messages that wait for PUBACK or PUBREC. waiting_size: the length of their topics and payloads.
     """
 
     __slots__ = (
@@ -128,19 +128,25 @@ class Lane:
 
     def wait(self, packet_id: int, topic: str, payload: bytes) -> None:
         """A message of QoS 1 or 2 was forwarded; the handlers are told once it is acknowledged."""
-        if self.waiting is None:
-            self.waiting = {}
-        else:
+        waiting = self.waiting
+        if waiting is None:
+            waiting = self.waiting = {}
+        elif packet_id in waiting:
             self.acknowledged(packet_id)
-        self.waiting[packet_id] = (topic, payload)
-        self.waiting_size += WAITING + len(topic) + len(payload)
+        waiting[packet_id] = (topic, payload)
+        self.waiting_size += len(topic) + len(payload)
 
     def acknowledged(self, packet_id: int) -> tuple[str, bytes] | None:
         """The message that a PUBACK or PUBREC answers, if anybody is to be told."""
         message = self.waiting.pop(packet_id, None) if self.waiting else None
         if message is not None:
-            self.waiting_size -= WAITING + len(message[0]) + len(message[1])
+            self.waiting_size -= len(message[0]) + len(message[1])
         return message
+
+    @property
+    def crowd(self) -> int:
+        """Roughly, the bytes that messages hold which wait for PUBACK or PUBREC."""
+        return self.waiting_size + WAITING * len(self.waiting) if self.waiting else 0
 
 
 def note(identifiers: set[int] | None, packet_id: int) -> set[int]:

@@ -144,7 +144,7 @@ class MqttRelay:
         """Does so much wait that the side which `direction` starts from should not be read for a while?"""
         if direction is Direction.DOWNLINK:
             return len(self.down.held) > HELD_MOST
-        return len(self.up.held) > HELD_MOST or self.up.waiting_size > AWAITED_MOST
+        return len(self.up.held) > HELD_MOST or self.up.crowd > AWAITED_MOST
 
     def pending(self, direction: Direction) -> bool:
         """Is there something of this direction that was read and not yet decided?"""
