@@ -242,9 +242,11 @@ def decode_properties(kind: int, data: bytes, pos: int, stop: int) -> tuple[Prop
         if rule is None:
             raise Malformed("unknown property")
         if not rule.kinds & place:
-            # Where it depends on the sender what may be there, it is the sender that broke the protocol.
-            code = 0x82 if rule.kinds & 1 << (kind ^ FROM_TARGET) else 0x81
-            raise Malformed("property not allowed in this packet", code)
+            if not rule.kinds & 1 << (kind ^ FROM_TARGET):
+                raise Malformed("property not allowed in this packet")
+            # It depends on the sender what may be there: the sender broke the protocol, unless it is malformed anyway.
+            rule.form.read(data, pos + 1, end)
+            raise Malformed("property not allowed in this direction", 0x82)
         bit = 1 << rule.identifier
         if seen & bit and not rule.repeats & place:
             raise Malformed("property given twice", 0x82)

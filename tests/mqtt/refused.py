@@ -256,6 +256,9 @@ def _new() -> list[_Row]:
         ("wildcard with alias", UP, 0x90, publish("#", version=5, props=b"\x23\0\1")),
         ("M39 subscription id from a device", UP, 0x82, publish(version=5, props=b"\x0b\1")),
         ("subscription id 0 down", DOWN, 0x82, publish(version=5, props=b"\x0b\0")),
+        ("subscription id up", UP, 0x82, publish(version=5, props=b"\x0b\5")),
+        ("subscription id up, overlong", UP, 0x81, publish(version=5, props=b"\x0b\x81\0")),
+        ("subscription id up, cut", UP, 0x81, publish(version=5, props=b"\x0b")),
         ("subscription id overlong", DOWN, 0x81, publish(version=5, props=b"\x0b\x81\0")),
         ("subscription id of five bytes", DOWN, 0x81, publish(version=5, props=b"\x0b\xff\xff\xff\xff\1")),
         *((f"M23 first byte {first:#x}", UP, 0x81, packet(first, ID))
