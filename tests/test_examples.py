@@ -20,6 +20,7 @@ from mgate.dropins import Found, discover, find_handler
 from mgate.errors import ConfigError, Denied
 from mgate.handler import MakerContext
 from mgate.session import Message, Session
+from mgate.testing import relay_with
 
 HANDLERS = Path(__file__).parent.parent / "examples" / "handlers"
 
@@ -156,6 +157,27 @@ class RewriteTests(ExampleTestCase):
 
     def test_what_is_no_number_stays(self) -> None:
         self.assertEqual(self.handler.auth_publish(self.session, "t", b"\xff").payload, b"\xff")
+
+    def test_what_json_cannot_say_is_refused(self) -> None:
+        for payload in (b"nan", b"-inf", b"Infinity", b"1e999"):
+            with self.subTest(payload):
+                self.assert_denied("bad payload", self.handler.auth_publish, self.session, "t", payload)
+
+    def test_client_identifiers_and_user_names_that_are_no_level(self) -> None:
+        for name in ("", "+", "#", "a/b", "a+", "/", "$share"):
+            with self.subTest(name):
+                self.assert_denied("bad client id", self.handler.auth_connect, Session(id=name))
+                self.assert_denied("bad credentials", self.handler.auth_connect, Session(id="pump", username=name))
+        for name in (None, "alice", "a$b"):
+            self.assertIsNone(self.handler.auth_connect(Session(id="pump", username=name)))
+
+    def test_nobody_reads_what_others_get(self) -> None:
+        """Through the gateway: nothing of such a device comes to the broker."""
+        for name in ("+", "#"):
+            device = relay_with(self.handler, opened=False)
+            effect = device.connect(client_id=name)
+            self.assertEqual((effect.codes, effect.to_target), ([0x85], []))
+            self.assertIsInstance(effect.closed, Denied)
 
     def test_subscription_and_way_back(self) -> None:
         self.assertEqual(self.handler.auth_subscribe(self.session, ["set/#", "+"]), [

@@ -5,10 +5,16 @@
 
 import json
 
-from mgate.handler import Handler, Message, Session, plugin
+from mgate.handler import Denied, Handler, Message, Session, plugin
 
 
 class Rewrite(Handler):
+    def auth_connect(self, session: Session) -> None:
+        if not is_level(session.id):
+            raise Denied("bad client id", "a client identifier without / + # that does not begin with $ is needed")
+        if session.username is not None and not is_level(session.username):
+            raise Denied("bad credentials", "a user name without / + # that does not begin with $ is needed")
+
     def auth_publish(self, session: Session, topic: str, payload: bytes) -> Message:
         return Message(topic=self.prefix(session) + topic, payload=as_json(payload))
 
@@ -22,12 +28,21 @@ class Rewrite(Handler):
         return f"{self.arguments or 'site'}/{session.id}/"
 
 
+def is_level(name: str) -> bool:
+    """Whether a name that a device chose is one level of a topic. The client identifier ``+`` would read everything."""
+    return name != "" and not name.startswith("$") and set(name).isdisjoint("/+#")
+
+
 def as_json(payload: bytes) -> bytes:
     """A bare number such as ``21.5`` becomes ``{"value": 21.5}``; everything else stays what it is."""
     try:
-        return json.dumps({"value": float(payload)}).encode()
+        value = float(payload)
     except ValueError:
         return payload
+    try:
+        return json.dumps({"value": value}, allow_nan=False).encode()
+    except ValueError:
+        raise Denied("bad payload", "JSON knows finite numbers only") from None
 
 
 rewrite = plugin("rewrite", Rewrite)
