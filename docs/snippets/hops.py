@@ -1,4 +1,4 @@
-"""Adds a User Property to every MQTT 5 message that a device publishes: ``hops:gateway-1``."""
+"""``hops:gateway-1`` adds the User Property ``hop: gateway-1`` to every MQTT 5 message that a device publishes."""
 
 from dataclasses import replace
 
