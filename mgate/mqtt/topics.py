@@ -14,9 +14,14 @@ LARGEST = 256
 """Longer names are checked each time, so that the memory is bounded: bytes."""
 
 
+CONTROLLING = frozenset(("$SYS", "$CONTROL", "$delayed"))
+"""First levels that mean something else to a broker than a topic: what it says of itself, what it is told to do, and
+(EMQX) a message for another topic, later, which a rule about topics would not recognise."""
+
+
 def controls_target(topic: str) -> bool:
-    """Is it one of the topics by which brokers are watched and controlled? No device writes there by default."""
-    return topic.startswith(("$SYS", "$CONTROL")) and topic.split("/", 1)[0] in ("$SYS", "$CONTROL")
+    """Is it one of the topics by which brokers are controlled? No device writes there by default."""
+    return topic.startswith("$") and topic.split("/", 1)[0] in CONTROLLING
 
 
 class Topics:
