@@ -60,6 +60,8 @@ def connack(version: int, error: GateError, room: int = ROOMY) -> bytes:
     if isinstance(error, Denied):
         codes = CODES[error.kind]
     elif isinstance(error, TargetLost):
+        if version < 5 and error.reason == "target_lost":
+            return b""  # it was there and closed without a word, which is how brokers refuse in 3.x
         codes = CODES[Kind.TARGET_DOWN]
     elif isinstance(error, Malformed):
         if version < 5:

@@ -107,7 +107,9 @@ class OtherErrorsTests(TestCase):
             (Malformed(TEXT, 0x85), 2, 0x85),
             (Malformed(TEXT, 0x84), 1, 0x84),
             (Malformed(TEXT, 0x97), None, 0x97),
-            (TargetLost(TEXT), 3, 0x88),
+            (TargetLost(TEXT), None, 0x88),
+            (TargetLost(TEXT, "target_down"), 3, 0x88),
+            (TargetLost(TEXT, "upstream_malformed"), 3, 0x88),
         ):
             with self.subTest(repr(error), code=connack5):
                 self.assertEqual(refusal.connack(4, error), b"" if connack4 is None else wire.connack(connack4))
