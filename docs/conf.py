@@ -12,6 +12,7 @@ metadata.read(HERE.parent / "setup.cfg")
 
 project = "mgate"
 author = "the mgate authors"
+copyright = f"{author}, Apache License 2.0"
 release = version = metadata["metadata"]["version"]
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "generated"]
@@ -26,13 +27,18 @@ autodoc_preserve_defaults = True
 autodoc_class_signature = "mixed"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True
+# A list, because the fields that Sphinx makes of attributes cannot share one text as in "before, after: ...".
+napoleon_custom_sections = [("Attributes", "params_style")]
 
 html_theme = "alabaster"
 html_theme_options = {
     "description": "Your Python judges every connection, message and subscription.",
     "fixed_sidebar": True,
-    "page_width": "1040px",
+    # Room for code of 120 columns.
+    "page_width": "1480px",
+    "body_max_width": "none",
+    "code_font_size": "0.85em",
 }
 html_sidebars = {"**": ["about.html", "searchfield.html", "navigation.html"]}
 html_show_sourcelink = False
+html_show_sphinx = False

@@ -27,7 +27,7 @@ from mgate import config, counters, environment, interfaces, limits, link, optio
 from mgate.errors import Kind  # noqa: E402
 from mgate.journal import Journal  # noqa: E402
 from mgate.logs import line_observer  # noqa: E402
-from mgate.mqtt import refusal  # noqa: E402
+from mgate.mqtt import choices, refusal  # noqa: E402
 from tests import layers as law  # noqa: E402
 
 Rows = list[tuple[str, ...]]
@@ -73,6 +73,9 @@ SAID_HERE = {
 }
 """What the code does not say in a docstring below the field. A test sees to it that nothing here is said twice."""
 
+NAME = ("``name``", "", "Required, and no two the same: what the log, ``--set listener.NAME.key`` and hooks call it.")
+"""The first key of a listener, which is no field: configurations keep listeners by name."""
+
 
 def described(table: type) -> dict[str, str]:
     """What each field of a class means: the docstring below it, or what is said here."""
@@ -102,7 +105,7 @@ def log() -> str:
 
 def listener() -> str:
     """Keys of ``[[listener]]``."""
-    return _keys(config.Listener)
+    return _keys(config.Listener, NAME)
 
 
 def limits_() -> str:
@@ -207,10 +210,10 @@ GENERATED: dict[str, Callable[[], str]] = {
 """What ``.. generated::`` knows."""
 
 
-def _keys(table: type) -> str:
+def _keys(table: type, *first: tuple[str, ...]) -> str:
     texts = described(table)
     rows = [(f"``{name}``", f"``{value}``" if value else "", texts[name]) for name, value in _defaults(table)]
-    return _table(("key", "default", "what"), rows)
+    return _table(("key", "default", "what"), [*first, *rows])
 
 
 def _defaults(table: type) -> list[tuple[str, str]]:
@@ -268,7 +271,7 @@ BEGIN, END = "<!-- options: made by docs/generated.py -->", "<!-- end -->"
 
 def readme_table() -> str:
     """The keys that a listener has."""
-    lines = ["| key | default | what |", "|---|---|---|"]
+    lines = ["| key | default | what |", "|---|---|---|", f"| {' | '.join(NAME).replace('``', '`')} |"]
     texts = described(config.Listener)
     for name, default in _defaults(config.Listener):
         text = " ".join(texts[name].split()).replace("``", "`").replace("|", "\\|")
@@ -283,6 +286,13 @@ def with_options(readme: str) -> str:
     return f"{before}{BEGIN}\n{readme_table()}\n{END}{after}"
 
 
+def _named_defaults(app: Any, what: str, name: str, thing: Any, options: Any, signature: str | None, to: Any) -> Any:
+    """Called for each signature: write defaults as readers import them, not as our modules do."""
+    for alias, module in (("limits_module", limits), ("choices_module", choices)):
+        signature = signature and signature.replace(f"{alias}.", f"{module.__name__}.")
+    return signature, to
+
+
 def setup(app: Any) -> dict[str, Any]:
     """Called by Sphinx."""
     from docutils import nodes
@@ -295,6 +305,7 @@ def setup(app: Any) -> dict[str, Any]:
             return self.parse_text_to_nodes(GENERATED[self.arguments[0]]())
 
     app.add_directive("generated", Generated)
+    app.connect("autodoc-process-signature", _named_defaults)
     return {"parallel_read_safe": True}
 
 

@@ -168,7 +168,7 @@ class Readme(unittest.TestCase):
     def test_options_are_those_of_the_code(self) -> None:
         generated = load(DOCS / "generated.py")
         self.assertEqual(self.text, generated.with_options(self.text), "type: python docs/generated.py")
-        for field in ("listen", "target", "handlers", "denied_publish"):
+        for field in ("name", "listen", "target", "handlers", "denied_publish"):
             self.assertIn(f"| `{field}` |", self.text)
 
     def test_default_port(self) -> None:
@@ -227,7 +227,7 @@ class Generated(unittest.TestCase):
             "environment-variables": "``MGATE_LIMITS_MAX_PACKET_SIZE``",
             "hooks": "auth_deliver(session, topic, payload)",
             "interceptor": "after(session, packet, direction)", "layers": "``mqtt.framing``",
-            "limits": "``connect_timeout``\n     - ``10``", "listener": "``denied_will``\n     - ``\"refuse\"``",
+            "limits": "``connect_timeout``\n     - ``10``", "listener": "* - ``name``\n     -\n     - Required",
             "log": "``lines_per_second``\n     - ``10``", "log-lines": "reason=not_authorised handler=tenant-rules",
             "maker": "make(arguments, context)", "states": "``dialling``", "tables": "``plugin_dirs``",
         }.items():  # fmt: skip
