@@ -168,8 +168,8 @@ class RewriteTests(ExampleTestCase):
             with self.subTest(name):
                 self.assert_denied("bad client id", self.handler.auth_connect, Session(id=name))
                 self.assert_denied("bad credentials", self.handler.auth_connect, Session(id="pump", username=name))
-        for name in (None, "alice", "a$b"):
-            self.assertIsNone(self.handler.auth_connect(Session(id="pump", username=name)))
+        for allowed in (None, "alice", "a$b"):
+            self.assertIsNone(self.handler.auth_connect(Session(id="pump", username=allowed)))
 
     def test_nobody_reads_what_others_get(self) -> None:
         """Through the gateway: nothing of such a device comes to the broker."""

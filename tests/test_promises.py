@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest import TestCase
@@ -12,7 +13,8 @@ from mgate.errors import TargetLost
 from mgate.handler import Denied, Filter, Handler, Message, Session
 from mgate.limits import Limits
 from mgate.mqtt.choices import Choices
-from mgate.mqtt.packets import Connack, Disconnect, Packet, Publish, Subscribe, Unsubscribe, Will
+from mgate.mqtt.packets import Connack, Disconnect, Packet, Puback, Publish, Subscribe, Unsubscribe, Will
+from mgate.mqtt.properties import Properties, PropertyId
 from mgate.mqtt.relay import HELD_MOST
 from mgate.outcome import Direction
 from mgate.testing import FakeTarget, RelayProbe, joined_link, relay_with
@@ -42,6 +44,13 @@ class Mute(FakeTarget):
 
     def answer(self, packet: Packet) -> list[Packet]:
         return []
+
+
+class Late(FakeTarget):
+    """Accepts a connection, and acknowledges no message by itself."""
+
+    def answer(self, packet: Packet) -> Sequence[Packet]:
+        return [] if isinstance(packet, Publish) else super().answer(packet)
 
 
 def kinds(packets: list[Packet]) -> list[str]:
@@ -103,6 +112,37 @@ class DoesNot(TestCase):
 
     def test_certificate_is_none(self) -> None:
         self.assertIsNone(relay_with().session.certificate)
+
+
+    def test_limit_on_packets_is_not_announced(self) -> None:
+        link = joined_link(limits=Limits(max_packet_size=1000))
+        (asked, told) = (link.target.packets[0], link.received[0])
+        for packet in (asked, told):
+            properties = getattr(packet, "properties", None) or Properties()
+            self.assertIsNone(properties.get(PropertyId.MAXIMUM_PACKET_SIZE))
+        link.from_target(Publish("t", bytes(900)))
+        self.assertFalse(link.closed)
+        link.from_target(Publish("t", bytes(1000)))
+        self.assertTrue(link.closed)
+
+    def test_refusal_overtakes_an_acknowledgement(self) -> None:
+        for version in (4, 5):
+            handler = Admits()
+            device = relay_with(handler, target=Late(), version=version)
+            self.assertEqual(device.send(Publish("t", b"x", 1, packet_id=1)).to_device, [])
+            handler.answers["publish"] = False
+            (refusal,) = device.send(Publish("t", b"x", 1, packet_id=2)).to_device
+            self.assertEqual(getattr(refusal, "packet_id", None), 2)
+            (acknowledgement,) = device.from_target(Puback(1)).to_device
+            self.assertEqual(getattr(acknowledgement, "packet_id", None), 1)
+
+    def test_does_not_wait_for_acknowledgements_at_shutdown(self) -> None:
+        link = joined_link(target=Late())
+        link.send(Publish("t", b"x", 1, packet_id=1))
+        link._factory.drain()
+        link.advance(0)
+        self.assertTrue(link.closed)
+        self.assertEqual(kinds(link.received), ["CONNACK", "DISCONNECT"])
 
 
 class Ordering(TestCase):
@@ -199,3 +239,18 @@ class Security(TestCase):
             device.connect()
             told = device.relay.fail(TargetLost("gone", "target_down"))
             self.assertEqual(told[3], code)
+
+
+class Log(TestCase):
+    """docs/reference/log.rst"""
+
+    def test_late_answer_is_a_handler_fault(self) -> None:
+        device = relay_with(Admits(publish=Deferred()), raise_faults=False)
+        effect = device.publish("t", qos=1)
+        device.time_out()
+        self.assertEqual(effect.codes, [0x83])
+        self.assertEqual([refusal.reason for refusal in device.refusals], ["handler_fault"])
+        (fault,) = device.faults
+        said = f"{type(fault).__name__}: {fault}"
+        self.assertEqual(said, "TimeoutError: no answer of auth_publish in time")
+        self.assertIn(said, (TOPICS.parent / "reference" / "log.rst").read_text())
