@@ -34,10 +34,12 @@ html_theme = "alabaster"
 html_theme_options = {
     "description": "Your Python judges every connection, message and subscription.",
     "fixed_sidebar": True,
-    # Room for code of 120 columns.
-    "page_width": "1480px",
+    # Room for code of 120 columns in a window of 1200 pixels; below its page_width the theme stacks everything.
+    "page_width": "1180px",
+    "sidebar_width": "190px",
     "body_max_width": "none",
-    "code_font_size": "0.85em",
+    "font_size": "16px",
+    "code_font_size": "12px",
 }
 html_sidebars = {"**": ["about.html", "searchfield.html", "navigation.html"]}
 html_show_sourcelink = False
