@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from zope.interface import implementer
 
 from mgate.counters import Counters
-from mgate.errors import GateError, TargetLost, TimedOut
+from mgate.errors import Denied, GateError, Kind, TargetLost, TimedOut
 from mgate.flow import CROWDED, READ, STOPPING, Side
 from mgate.limits import Limits
 from mgate.outcome import Direction, Outcome, Question
@@ -193,7 +193,7 @@ class Link:
     def _broken(self, error: Exception) -> None:
         """A fault of the gateway itself: this link ends, nothing that is still held goes on, and others live."""
         self._owner.broken(error)
-        self.fail(GateError("internal fault"))
+        self.fail(Denied(Kind.INTERNAL_FAULT))
 
     # The target.
 

@@ -163,7 +163,6 @@ class MqttDeviceProtocol(Protocol):
 
     def broken(self, error: BaseException) -> None:
         """The relay has failed on this connection."""
-        self.factory.counters.reject("internal_fault")
         self.factory.journal.fault("", "", error)
 
     def closed(self, reason: str) -> None:
