@@ -59,19 +59,33 @@ class Denied(GateError):
         kind: a `Kind`, or its value as a string (``"not authorised"``, ``"bad credentials"``, ``"quota"`` ...).
         text: told to the device where its protocol can carry it (MQTT 5 Reason String, HTTP and CoAP bodies), and
             written to the log.
-        detail: written to the log only.
+        detail: written to the log only. Of both, what is no str (an exception, say) is told as its `str`.
 
     Raises:
         ValueError: the kind is not one of `Kind`.
     """
 
     def __init__(self, kind: Kind | str = Kind.NOT_AUTHORISED, text: str = "", *, detail: str = "") -> None:
-        super().__init__(text, detail=detail)
+        super().__init__(
+            text if isinstance(text, str) else str(text), detail=detail if isinstance(detail, str) else str(detail)
+        )
         self.kind = Kind(kind)
         self.handler = ""
         """The name of the handler that refused; filled in by the policy."""
         self.hook = ""
         """The hook that it refused in; filled in by the policy."""
+
+    def fresh(self) -> Denied:
+        """The same refusal without the frames that it was raised through; for the policy.
+
+        A handler may keep one `Denied` and raise it again and again. Then each raise would add frames to it, and the
+        names of one handler would show in the refusals of another.
+        """
+        copy = Denied(self.kind, self.text, detail=self.detail)
+        copy.handler, copy.__cause__ = self.handler, self.__cause__
+        self.__traceback__ = self.__context__ = self.__cause__ = None
+        self.handler = ""
+        return copy
 
     @property
     def reason(self) -> str:  # type: ignore[override]

@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from types import CoroutineType
 from typing import Any
 
@@ -94,14 +95,13 @@ class Hook:
             return self.refusal(error)
 
     def refusal(self, error: BaseException) -> Denied:
-        """The `Denied` for what a handler raised; of a fault the exception is its `__cause__`."""
-        name = getattr(error, "handler", "") or self._calls[0][0]
-        if not isinstance(error, Denied):
-            fault = Denied(Kind.HANDLER_FAULT)
-            fault.__cause__ = error
-            error = fault
-        error.handler, error.hook = name, self.name
-        return error
+        """A new `Denied` for what a handler raised; of a fault the exception is its `__cause__`."""
+        name = self._calls[0][0]
+        if len(self._calls) > 1:
+            name = getattr(error, "handler", "") or name
+        denied = error.fresh() if isinstance(error, Denied) else _fault(error)
+        denied.handler, denied.hook = name, self.name
+        return denied
 
     def late(self) -> Denied:
         """The refusal of a handler that did not answer in time; the link gives it to the relay as the answer."""
@@ -115,8 +115,12 @@ class Hook:
         if isinstance(answer, Failure):
             answer = answer.value
         if isinstance(answer, BaseException):
-            raise answer
-        return self._grammar.read(answer, arguments)
+            # CancelledError of asyncio, GeneratorExit: raised as they are, they would pass the plugin boundary.
+            raise answer if isinstance(answer, Exception) else _fault(answer)
+        edit = self._grammar.read(answer, arguments)
+        if isinstance(edit, list):
+            return [slot.fresh() if isinstance(slot, Denied) else slot for slot in edit]
+        return edit
 
     def _call_all(self, session: Any, *arguments: Any) -> Any:
         return self._from(0, session, arguments, None)
@@ -124,6 +128,8 @@ class Hook:
     def _from(self, first: int, session: Any, arguments: tuple[Any, ...], edit: Any) -> Any:
         """Ask the handlers from `first` on; a coroutine takes over where one of them waits."""
         for index in range(first, len(self._calls)):
+            if isinstance(edit, list) and all(isinstance(slot, Denied) for slot in edit):
+                break  # every filter is refused: nothing is left to ask about
             name, call = self._calls[index]
             try:
                 answer = _settle(call(session, *arguments))
@@ -144,7 +150,7 @@ class Hook:
     ) -> Any:
         try:
             change = self._read(await answer, arguments)
-        except Exception as error:
+        except BaseException as error:
             _blame(error, self._calls[index][0])
             raise
         _blame_slots(change, self._calls[index][0])
@@ -237,8 +243,23 @@ def _overridden(named: list[tuple[str, Any]], base: type, name: str) -> list[Cal
     for handler, item in named:
         method = getattr(item, name, None)
         if method is not None and getattr(method, "__func__", method) is not getattr(base, name):
-            calls.append((handler, method))
+            calls.append((handler, _giving_copies(method) if name in _GIVEN_CONTAINERS else method))
     return calls
+
+
+_GIVEN_CONTAINERS = ("auth_subscribe", "subscribe", "unsubscribe")
+"""Hooks that are given a list or a dict. Each handler gets its own: one that empties it may not blind the others."""
+
+
+def _giving_copies(method: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda session, given: method(session, copy(given))
+
+
+def _fault(error: BaseException) -> Denied:
+    fault = Denied(Kind.HANDLER_FAULT)
+    fault.__cause__ = error
+    fault.handler = getattr(error, "handler", "")
+    return fault
 
 
 def _settle(answer: Any) -> Any:
@@ -261,8 +282,16 @@ def _settle(answer: Any) -> Any:
 
 def _own(shared: Deferred[Any]) -> Deferred[Any]:
     """A Deferred with the same answer. The handler's own keeps it: a handler may give the same one to several
-    questions, and a refusal that the first of them took away would admit the others."""
-    own: Deferred[Any] = Deferred(lambda _: shared.cancel())
+    questions, and a refusal that the first of them took away would admit the others. It is cancelled when the last of
+    those questions is."""
+    shared.mgate_waiting = getattr(shared, "mgate_waiting", 0) + 1  # type: ignore[attr-defined]
+
+    def leave(_: object) -> None:
+        shared.mgate_waiting -= 1  # type: ignore[attr-defined]
+        if not shared.mgate_waiting:  # type: ignore[attr-defined]
+            shared.cancel()
+
+    own: Deferred[Any] = Deferred(leave)
 
     def tell(result: Any) -> Any:
         if not own.called:
@@ -274,9 +303,8 @@ def _own(shared: Deferred[Any]) -> Deferred[Any]:
 
 
 def _blame(error: BaseException, handler: str) -> None:
-    """Note on the exception which handler raised it, unless an inner fold has already."""
-    if not getattr(error, "handler", ""):
-        error.handler = handler  # type: ignore[attr-defined]
+    """Note on the exception which handler raised it; another may have raised the same one before."""
+    error.handler = handler  # type: ignore[attr-defined]
 
 
 def _blame_slots(change: Any, handler: str) -> None:

@@ -22,6 +22,10 @@ class ErrorTests(TestCase):
         with self.assertRaises(ValueError):
             Denied("because")
 
+    def test_what_is_no_text_is_told_as_one(self) -> None:
+        denied = Denied("quota", KeyError("k"), detail=OSError("gone"))  # type: ignore[arg-type]
+        self.assertEqual((denied.text, denied.detail, str(denied)), ("'k'", "gone", "'k'"))
+
     def test_malformed(self) -> None:
         error = Malformed("no topic", 0x82, 5)
         self.assertEqual((error.text, error.code, error.version, error.reason), ("no topic", 0x82, 5, "malformed"))

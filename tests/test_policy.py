@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from asyncio import CancelledError
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -65,7 +66,9 @@ class PolicyTest(TestCase):
         self.assertEqual((decision.kind, decision.handler, decision.hook), (kind, name, hook))
         return decision
 
-    def check_fault(self, decision: Decision, error: type[Exception], name: str, hook: str = "auth_publish") -> None:
+    def check_fault(
+        self, decision: Decision, error: type[BaseException], name: str, hook: str = "auth_publish"
+    ) -> None:
         denied = self.check_denied(decision, Kind.HANDLER_FAULT, name, hook)
         self.assertIsInstance(denied.__cause__, error)
         self.assertEqual(denied.text, "", "a device learns nothing of it")
@@ -116,12 +119,77 @@ class RefuseTests(PolicyTest):
     def test_raised_and_returned(self) -> None:
         for make in (raises, gives, coroutine, lambda error: gives(fail(error)), lambda error: gives(succeed(error))):
             with self.subTest(make):
-                no = Denied("quota", "enough")
-                self.assertIs(self.ask(publishes(make(no))), no)
-                self.check_denied(no, "quota", "H0")
-                no = Denied("quota", "enough")
-                self.assertIs(self.ask(publishes(gives(None), make(no), raises(AssertionError()))), no)
-                self.check_denied(no, "quota", "H1")
+                no = self.check_denied(self.ask(publishes(make(Denied("quota", "1", detail="2")))), "quota", "H0")
+                self.assertEqual((no.text, no.detail), ("1", "2"))
+                policy = publishes(gives(None), make(Denied("quota", "enough")), raises(AssertionError()))
+                self.assertEqual(self.check_denied(self.ask(policy), "quota", "H1").text, "enough")
+
+    def test_one_refusal_that_is_raised_again_and_again(self) -> None:
+        """It keeps no frames, which would grow with each packet, and the names of nobody."""
+        shared = Denied("quota", "enough")
+
+        def chained(*arguments: Any) -> Any:
+            try:
+                raise OSError
+            except OSError as error:
+                raise shared from error
+
+        for make in (raises, gives, coroutine, lambda error: gives(fail(error)), lambda error: chained):
+            for first in ([], [gives(None)]):
+                with self.subTest(make, first=first):
+                    denied = self.check_denied(self.ask(publishes(*first, make(shared))), "quota", f"H{len(first)}")
+                    self.assertIsNot(denied, shared)
+                    for error in (denied, shared):
+                        self.assertIsNone(error.__traceback__)
+                        self.assertIsNone(error.__context__)
+                    self.assertEqual((shared.handler, shared.hook, shared.__cause__), ("", "", None))
+
+    def test_one_refusal_for_filters_of_several_handlers(self) -> None:
+        shared = Denied("quota")
+        policy = Policy(
+            [handler("A", auth_subscribe=gives([shared, "b"])), handler("B", auth_subscribe=gives([shared]))]
+        )
+        first, second = self.ask(policy, ["a", "b"], hook="auth_subscribe")
+        self.assertEqual((first.handler, second.handler, shared.handler), ("A", "B", ""))
+
+    def test_a_handler_that_consumes_its_filters(self) -> None:
+        asked: list[list[str]] = []
+
+        def consume(session: Any, filters: list[str]) -> None:
+            asked.append(list(filters))
+            filters.reverse()
+            filters.pop()
+
+        async def consumes_later(session: Any, filters: list[str]) -> None:
+            await wait
+            consume(session, filters)
+
+        wait: Deferred[Any] = Deferred()
+        first = handler(auth_subscribe=consume, subscribe=consume, unsubscribe=consume)
+        policy = Policy([first, handler(auth_subscribe=consumes_later), first])
+        filters = ["a", "b"]
+        answers = self.listen(self.ask(policy, filters, hook="auth_subscribe"))
+        wait.callback(None)
+        self.assertEqual((answers, asked, filters), ([None], [["a", "b"]] * 3, ["a", "b"]))
+        policy.unsubscribe.tell(SESSION, filters)  # type: ignore[union-attr]
+        self.assertEqual((asked[3:], filters), ([["a", "b"]] * 2, ["a", "b"]))
+
+    def test_one_handler_that_empties_its_filters(self) -> None:
+        def empty(session: Any, filters: list[str]) -> list[str]:
+            kept = ["x" for _ in filters]
+            filters.clear()
+            return kept
+
+        decision = self.ask(Policy([handler(auth_subscribe=empty)]), ["a", "b"], hook="auth_subscribe")
+        self.assertEqual(decision, [[Filter("x")], [Filter("x")]])
+
+    def test_nobody_is_asked_about_no_filters(self) -> None:
+        for answer in (gives([Denied()]), coroutine([Denied()])):
+            asked: list[Any] = []
+            policy = Policy([handler("A", auth_subscribe=answer), handler("B", auth_subscribe=asked.append)])
+            (slot,) = self.ask(policy, ["a"], hook="auth_subscribe")
+            self.check_denied(policy.auth_subscribe.refusal(slot), "not authorised", "A", "auth_subscribe")  # type: ignore[union-attr]
+            self.assertEqual(asked, [])
 
     def test_false(self) -> None:
         for make in (gives, coroutine):
@@ -149,7 +217,8 @@ class RefuseTests(PolicyTest):
                 handler("Three", auth_subscribe=coroutine([later, "c"])),
             ]
         )
-        self.assertEqual(self.ask(policy, ["1", "2", "3"], hook="auth_subscribe"), [later, no, [Filter("c")]])
+        later, no, kept = self.ask(policy, ["1", "2", "3"], hook="auth_subscribe")
+        self.assertEqual(kept, [Filter("c")])
         self.check_denied(policy.auth_subscribe.refusal(no), "not authorised", "Two", "auth_subscribe")  # type: ignore[union-attr]
         self.check_denied(policy.auth_subscribe.refusal(later), "not authorised", "Three", "auth_subscribe")  # type: ignore[union-attr]
 
@@ -185,6 +254,19 @@ class FaultTests(PolicyTest):
                     wait.callback(None)
                     self.assertEqual(len(answers), 1)
                     self.check_fault(answers[0], TypeError, name)
+
+    def test_what_is_no_exception_of_python(self) -> None:
+        """asyncio cancels with a BaseException; it refuses at once, not when the time is over."""
+        for error in (CancelledError, GeneratorExit, KeyboardInterrupt):
+            for first in ([], [gives(None)]):
+                name = f"H{len(first)}"
+                with self.subTest(error, first=first):
+                    for make in (coroutine, gives, lambda error: gives(fail(error))):
+                        self.check_fault(self.ask(publishes(*first, make(error()))), error, name)
+                    wait: Deferred[Any] = Deferred()
+                    answers = self.listen(self.ask(publishes(*first, gives(wait), gives(None))))
+                    wait.errback(error())
+                    self.check_fault(answers[0], error, name)
 
     def test_a_fault_that_has_no_text(self) -> None:
         mute = type("Mute", (Exception,), {"__str__": lambda self: 1 / 0})
@@ -272,6 +354,27 @@ class WaitingTests(PolicyTest):
             question.cancel()
             self.assertEqual(answers, [])
         self.assertEqual(len(cancelled), 2)
+
+    def test_one_deferred_is_cancelled_with_its_last_question(self) -> None:
+        cancelled: list[Any] = []
+        shared: Deferred[Any] = Deferred(cancelled.append)
+        policy = publishes(gives(shared))
+        questions = [self.ask(policy) for _ in range(3)]
+        answers = [self.listen(question) for question in questions]
+        questions[0].cancel()
+        questions[1].cancel()
+        self.assertEqual((cancelled, answers), ([], [[], [], []]))
+        questions[2].cancel()
+        self.assertEqual((cancelled, answers), ([shared], [[], [], []]))
+
+    def test_those_who_stay_are_answered(self) -> None:
+        shared: Deferred[Any] = Deferred()
+        policy = publishes(gives(shared))
+        gone, stays = self.ask(policy), self.ask(policy)
+        lost, answers = self.listen(gone), self.listen(stays)
+        gone.cancel()
+        shared.callback(True)
+        self.assertEqual((lost, answers), ([], [None]))
 
     def test_a_late_answer_is_dropped(self) -> None:
         late: Deferred[Any] = Deferred()
