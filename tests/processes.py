@@ -9,11 +9,12 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
-__all__ = ["DAEMON", "MGATE", "PATIENCE", "TWISTD", "Running", "busy_port", "free_port", "run"]
+__all__ = ["DAEMON", "MGATE", "PATIENCE", "TWISTD", "Running", "busy_port", "free_port", "free_ports", "run"]
 
 ROOT = str(Path(__file__).resolve().parent.parent)
 MGATE = [sys.executable, "-m", "mgate"]
@@ -24,9 +25,16 @@ PATIENCE = 60
 
 def free_port() -> int:
     """A port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports of the loopback interface that nobody listens on."""
+    with ExitStack() as held:  # all at once: a port that is given back may be the next that the kernel offers
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def busy_port(test: Any) -> int:
@@ -42,6 +50,11 @@ def _environment(extra: dict[str, str] | None) -> dict[str, str]:
     return kept | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"} | (extra or {})
 
 
+def _interruptible() -> None:
+    """Called in each child: one that a script starts in the background would inherit that SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def run(
     command: list[str], *, directory: str | None = None, environ: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
@@ -55,6 +68,7 @@ def run(
         text=True,
         timeout=PATIENCE,
         check=False,
+        preexec_fn=_interruptible,
     )
 
 
@@ -69,6 +83,7 @@ class Running:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=_interruptible,
             **options,
         )
         self.lines: list[str] = []

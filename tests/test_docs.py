@@ -34,7 +34,7 @@ from mgate.errors import Kind
 from mgate.limits import Limits
 from mgate.testing import relay_with
 from tests import layers
-from tests.processes import MGATE, Running, free_port, run
+from tests.processes import MGATE, Running, free_ports, run
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -306,7 +306,7 @@ class Console(unittest.TestCase):
     def setUp(self) -> None:
         self.folder = Path(tempfile.mkdtemp()).resolve()
         self.addCleanup(shutil.rmtree, self.folder)
-        self.ports = {port: str(free_port()) for port in ("1883", "1884", "1885")}
+        self.ports = dict(zip(("1883", "1884", "1885"), map(str, free_ports(3)), strict=True))
         self.gateway: Running | None = None
         for name in ("examples", "benchmarks", "docs"):
             (self.folder / name).mkdir()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.processes import MGATE, Running, free_port
+from tests.processes import MGATE, Running, free_ports
 
 __all__ = ["HANDLERS", "ForClass", "Gateway", "Serve"]
 
@@ -62,7 +62,7 @@ class Gateway:
             shutil.copy(file, plugins)
             (plugins / file.name).chmod(0o600)
         for attempt in range(ATTEMPTS):
-            self.ports = {name: free_port() for name in listeners}
+            self.ports = dict(zip(listeners, free_ports(len(listeners)), strict=True))
             lines = [f"plugin_dirs = [{json.dumps(str(plugins))}]"]
             for name, serve in listeners.items():
                 lines += [
