@@ -34,7 +34,9 @@ class IHandler(Interface):
 
         Args: session: `Session`. topic: str, aliases resolved. payload: bytes.
         Returns: None or True to pass it as it came; a `mgate.session.Message` to pass instead.
-        Raises: Denied, to refuse. `$SYS`, `$CONTROL` and `$delayed` topics pass only if a Message was returned.
+        Raises: Denied, to refuse.
+
+        Topics below `$SYS`, `$CONTROL` and `$delayed` pass only if a Message was returned that names the topic.
         """
 
     def auth_subscribe(session, filters):

@@ -205,7 +205,7 @@ class Security(TestCase):
         for topic in ("$SYS/broker/log", "$CONTROL/x"):
             self.assertEqual(relay_with().publish(topic, qos=1).codes, [0x87])
             self.assertEqual(relay_with(Admits()).publish(topic, qos=1).codes, [0x87])
-            passed = relay_with(Admits(publish=Message())).publish(topic)
+            passed = relay_with(Admits(publish=Message(topic=topic))).publish(topic)
             self.assertEqual(passed.published, [(topic, b"")])
 
     def test_shared_subscriptions_are_judged_by_the_filter_inside(self) -> None:

@@ -187,7 +187,7 @@ def _judge_will(relay: MqttRelay) -> Generator[Any, Any, None]:
                 will.topic or "", will.payload or b"", will.qos or 0, bool(will.retain), properties=properties
             )
             edit = yield from relay.decided(hook, hook.ask(relay.session, will.topic, will.payload))
-        if edit is None and controls_target(will.topic or ""):
+        if (edit is None or edit.topic is None) and controls_target(will.topic or ""):
             raise Denied(Kind.NOT_AUTHORISED, "the topic of the will controls the target")
     except Denied as denied:
         if relay.choices.denied_will != "strip":

@@ -52,9 +52,10 @@ def judge(
         decision = yield from relay.decided(lane.hook, decision)
     else:
         decision = None
+    named = decision is not None and decision.topic is not None
+    if not named and lane.direction is Direction.UPLINK and controls_target(topic):
+        raise Denied(Kind.NOT_AUTHORISED, "the topic controls the target")
     if decision is None:
-        if lane.direction is Direction.UPLINK and controls_target(topic):
-            raise Denied(Kind.NOT_AUTHORISED, "the topic controls the target")
         return _unedited(lane, packet, topic)
     try:
         edited = _edited(packet, topic, decision)

@@ -268,10 +268,10 @@ class WillTests(RelayTest):
         text = "the topic of the will controls the target"
         for version in VERSIONS:
             will = Will("$CONTROL/x")
-            for hooks in ({}, {"auth_publish": lambda *_: None}):
+            for hooks in ({}, {"auth_publish": lambda *_: None}, {"auth_publish": lambda *_: Message(payload=b"x")}):
                 sent = self.connect(handler(**hooks), version=version, will=will)
                 self.check(sent, to_device=no(version, 5, 0x87, text))
-            allowed = handler(auth_publish=lambda *_: Message())
+            allowed = handler(auth_publish=lambda *_: Message(topic="$CONTROL/x"))
             self.check(self.connect(allowed, version=version, will=will), to_target=connect(version=version, will=will))
             sent = self.connect(version=version, will=will, choices=Choices(denied_will="strip"))
             self.check(sent, to_target=connect(version=version))

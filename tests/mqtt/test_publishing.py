@@ -302,10 +302,15 @@ class EditedTests(RelayTest):
 
 
 class ControlTests(RelayTest):
-    """`$SYS` and `$CONTROL` are closed to devices, unless a handler says Message."""
+    """`$SYS` and `$CONTROL` are closed to devices, unless a handler names them."""
 
     def test_closed(self) -> None:
-        for hooks in ({}, {"auth_publish": lambda *_: None}, {"auth_publish": lambda *_: True}):
+        for hooks in (
+            {},
+            {"auth_publish": lambda *_: None},
+            {"auth_publish": lambda *_: True},
+            {"auth_publish": lambda _, topic, payload: Message(payload=b"signed") if topic[0] == "$" else None},
+        ):
             for topic in ("$SYS/a", "$CONTROL/dynamic-security/v1"):
                 connection = opened(handler(**hooks))
                 self.check(connection.up(publish(topic, qos=1)), to_device=puback())
@@ -318,7 +323,7 @@ class ControlTests(RelayTest):
 
     def test_opened(self) -> None:
         for message in (publish("$SYS/a"), publish("$SYS/a", qos=1)):
-            connection = opened(handler(auth_publish=edit()))
+            connection = opened(handler(auth_publish=edit(topic="$SYS/a")))
             self.check(connection.up(message), to_target=message)
 
     def test_from_the_target(self) -> None:
