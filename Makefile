@@ -68,17 +68,17 @@ clean:
 
 .venv/.runs: .venv/.made $(SOURCES)
 	@echo "== installing mgate into .venv"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
 .venv/.tests: .venv/.made $(SOURCES)
 	@echo "== installing mgate and what its tests need into .venv"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@ .venv/.runs
 
 .venv/.docs: .venv/.made $(SOURCES)
 	@echo "== installing mgate and what its documentation needs into .venv"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@ .venv/.runs
 
 # Not a stamp: without a broker, every run has to say so.

@@ -178,3 +178,39 @@ class PackagingTests(TestCase):
             "sys.exit(any(name.startswith('mgate') for name in sys.modules))"
         )
         run(sys.executable, "-c", code, cwd=self.source)
+
+
+PYTHON_THAT_MAKES = """\
+#!/bin/sh
+[ "$1 $2" = "-m venv" ] || exit 0
+mkdir -p "$3/bin"
+echo made >"$3/made"
+"""
+
+
+class MakeVenv(TestCase):
+    """``.ci/make-venv`` keeps an environment that works, and makes one anew whose making was interrupted."""
+
+    def make(self, *programs: str) -> Path:
+        """Run it where .venv has these programs; returns .venv."""
+        folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        (folder / ".ci").mkdir()
+        shutil.copy(CHECKOUT / ".ci" / "make-venv", folder / ".ci")
+        environment = folder / ".venv"
+        (environment / "bin").mkdir(parents=True)
+        for file in (folder / "python", *(environment / "bin" / program for program in programs)):
+            file.write_text(PYTHON_THAT_MAKES)
+            file.chmod(0o755)
+        run(folder / ".ci" / "make-venv", folder / "python")
+        return environment
+
+    def test_a_whole_one_is_kept(self) -> None:
+        self.assertFalse((self.make("python", "pip") / "made").exists())
+
+    def test_a_half_one_is_made_anew(self) -> None:
+        for programs in ((), ("python",), ("pip",)):
+            with self.subTest(programs=programs):
+                environment = self.make(*programs)
+                self.assertTrue((environment / "made").exists())
+                self.assertEqual(list((environment / "bin").iterdir()), [])
