@@ -11,7 +11,8 @@ START READING at `mgate.mqtt.relay`: the path of every packet. Why it is so: doc
 - `mqtt.relay` is one connection without I/O: a `lane` for each direction, a step for each packet (`steps`), and for
   those that somebody watches a journey through `connecting`, `publishing` or `subscribing`, with `aliases`, `exchanges`
   and `topics` as its memory. `refusal` renders every no, `report` has it logged, `choices` is what an operator chose.
-- `flow` and `link` join two transports around a relay: dial, back-pressure, time-outs of handlers, the end.
+- `flow` and `link` join two transports around a relay: dial, back-pressure, time-outs of handlers, the end. `dialling`
+  has it logged why a target could not be reached.
   `mqtt.protocol` is the pair of Twisted protocols, and the factory that programs embed.
 - `journal` writes what happened, `logs` renders it.
 - `config` reads the configuration out of `settings`, `environment` and `options`, checked by `structure`, `addresses`

@@ -26,11 +26,15 @@ from twisted.python.failure import Failure
 
 from mgate.addresses import ListenAddress, TargetAddress
 from mgate.config import Listener
+from mgate.dialling import InTurn, Watched
 from mgate.errors import ConfigError, GateError
 from mgate.journal import Journal
 from mgate.policy import Policy
 
 __all__ = ["PROTOCOLS", "BindError", "StreamListener", "target_endpoint"]
+
+ATTEMPT_DELAY = 0.1
+"""Seconds until the next address of a host name is dialled beside the one before; RFC 8305, section 5, has no less."""
 
 BACKLOG = 1024  # devices come back all at once when a network does
 
@@ -189,15 +193,32 @@ def _bind(family: socket.AddressFamily, address: str, port: int) -> socket.socke
 
 
 def target_endpoint(reactor: Any, target: TargetAddress, timeout: float) -> IStreamClientEndpoint:
-    """What dials `target`. Only a host name takes the way through the resolver."""
+    """What dials `target`. Only a host name takes the way through the resolver, and ``localhost`` is none: it is IPv4
+    first, because that is what brokers listen on."""
     if target.path:
         return UNIXClientEndpoint(reactor, target.path, timeout)
+    if target.host.lower() == "localhost":
+        return InTurn([
+            TCP4ClientEndpoint(reactor, "127.0.0.1", target.port, timeout),
+            TCP6ClientEndpoint(reactor, "::1", target.port, timeout),
+        ])  # fmt: skip
     try:
         socket.inet_aton(target.host) if ":" not in target.host else socket.inet_pton(socket.AF_INET6, target.host)
     except OSError:
-        return HostnameEndpoint(reactor, target.host, target.port, timeout)
+        return HostnameEndpoint(reactor, target.host, target.port, timeout, attemptDelay=ATTEMPT_DELAY)
     endpoint = TCP6ClientEndpoint if ":" in target.host else TCP4ClientEndpoint
     return endpoint(reactor, target.host, target.port, timeout)
+
+
+def _watched(
+    name: str, target: TargetAddress, reactor: Any, timeout: float, journal: Journal
+) -> IStreamClientEndpoint:
+    """What dials `target` for a listener, and writes down why it cannot."""
+
+    def report(error: str) -> None:
+        journal.target_failed(target=str(target), error=error, listener=name)
+
+    return Watched(target_endpoint(reactor, target, timeout), timeout, reactor, report)
 
 
 def _mqtt(name: str, listener: Listener, policy: Policy, reactor: Any, journal: Journal) -> StreamListener:
@@ -213,7 +234,7 @@ def _mqtt(name: str, listener: Listener, policy: Policy, reactor: Any, journal: 
     )
     factory = MqttDeviceFactory(
         reactor,
-        [target_endpoint(reactor, target, listener.limits.dial_timeout) for target in listener.target],
+        [_watched(name, target, reactor, listener.limits.dial_timeout, journal) for target in listener.target],
         policy,
         limits=listener.limits,
         choices=choices,

@@ -51,6 +51,7 @@ LAYERS = {
     "mgate.mqtt": 2,
     "mgate.websocket": 2,
     # 3: transports
+    "mgate.dialling": 3,
     "mgate.flow": 3,
     "mgate.link": 3,
     "mgate.proxyprotocol": 3,

@@ -57,6 +57,16 @@ class Events(JournalTest):
         self.assertTrue(line.isprintable())
         self.assertIn(r'username="x\" peer=\"y"', line)
 
+    def test_a_target_that_fails_does_not_flood(self) -> None:
+        journal = self.journal(lines_per_second=1)
+        for _ in range(3):
+            journal.target_failed(target="mqtt://b:1", error="DNS lookup failed", listener="mqtt")
+        line = 'warn event=target_failed target=mqtt://b:1 error="DNS lookup failed" listener=mqtt'
+        self.assertEqual(self.lines(), [line])
+        self.now = 1.0
+        journal.flush()
+        self.assertEqual(self.lines(), ["warn event=suppressed reason=target_failed suppressed=2"])
+
     def test_secrets_are_not_written(self) -> None:
         self.journal().event("connect", password=b"hunter2", payload=b"hunter2", token="hunter2", secret="hunter2")
         self.assertEqual(self.lines(), ["info event=connect"])

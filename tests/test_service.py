@@ -167,6 +167,9 @@ class Life(ProcessTest):
                     self.assertEqual(side.recv(100), CONNECT)
                     side.sendall(CONNACK)
                     self.assertEqual(device.recv(100), CONNACK)
+            record = json.loads(running.expect('"event": "target_failed"'))
+            self.assertEqual((record["target"], record["listener"]), ("mqtt://127.0.0.1:1", "mqtt"))
+            self.assertIn("refused", record["error"])
             record = json.loads(running.expect('"event": "disconnect"'))
             self.assertEqual((record["client"], record["listener"]), ("a", "mqtt"))
         self.assertEqual(running.stop(signal.SIGINT), -signal.SIGINT)
@@ -279,7 +282,7 @@ class Endpoints(unittest.TestCase):
     def test_what_dials_a_target(self) -> None:
         for text, kind in (
             ("127.0.0.1:1", "TCP4ClientEndpoint"), ("[::1]:1", "TCP6ClientEndpoint"),
-            ("broker", "HostnameEndpoint"), ("unix:/run/x", "UNIXClientEndpoint"),
+            ("broker", "HostnameEndpoint"), ("localhost", "InTurn"), ("unix:/run/x", "UNIXClientEndpoint"),
         ):  # fmt: skip
             with self.subTest(text):
                 self.assertEqual(type(target_endpoint(reactor, parse_target(text), 5.0)).__name__, kind)
