@@ -16,7 +16,8 @@ START READING at `mgate.mqtt.relay`: the path of every packet. Why it is so: doc
   `mqtt.protocol` is the pair of Twisted protocols, and the factory that programs embed.
 - `journal` writes what happened, `logs` renders it.
 - `config` reads the configuration out of `settings`, `environment` and `options`, checked by `structure`, `addresses`
-  and shown by `effective`; `dropins` finds handlers, and `ownership` asks who else could change them.
+  and shown by `effective`; `dropins` finds handlers, `hooks` sees whether theirs are misspelt, and `ownership`
+  asks who else could change them.
 - `listeners` makes a listener of a configuration, `service` runs them all under twistd (`tap`, `systemd`,
   `allocator`), `cli` is the command. `handlers` and `plugins` hold the built-in handlers, `demo` a broker and a client
   to play with.

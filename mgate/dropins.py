@@ -18,6 +18,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from typing import Any
 import mgate.plugins
 from mgate.errors import ConfigError
 from mgate.handler import MakerContext
+from mgate.hooks import mistakes_in_hooks
 from mgate.interfaces import IHandler, IHandlerMaker, IInterceptor
 from mgate.journal import escape
 from mgate.ownership import why_untrusted
@@ -157,7 +159,8 @@ def find_handler(spec: str, context: MakerContext, found: list[Found] | None = N
         found: as for `find_maker`.
 
     Returns: a provider of IHandler, IInterceptor or both.
-    Raises: ConfigError, if it cannot be found or will not be made. Never repeats the arguments: they may be a secret.
+    Raises: ConfigError, if it cannot be found, will not be made, or has misspelt hooks. Never repeats the arguments:
+        they may be a secret.
     """
     name, _, arguments = spec.partition(":")
     maker = find_maker(name, found)
@@ -172,6 +175,9 @@ def find_handler(spec: str, context: MakerContext, found: list[Found] | None = N
     if not (IHandler.providedBy(handler) or IInterceptor.providedBy(handler)):
         kind = type(handler).__name__
         raise ConfigError([f"handler {name!r}: its maker made {kind}, which is neither a Handler nor an Interceptor"])
+    mistakes = [f"handler {name!r}: {mistake}" for mistake in mistakes_in_hooks(handler)]
+    if mistakes:
+        raise ConfigError(mistakes)
     return handler
 
 
@@ -215,7 +221,7 @@ def _drop_ins() -> Iterator[Found]:
     makers: set[int] = set()
     for name, paths in files.items():
         if name.startswith("_") or not name.isidentifier():
-            why = "starts with _: a module for others to import" if name.startswith("_") else "is no name of a module"
+            why = "starts with _: a module for others to import" if name.startswith("_") else _unimportable(name)
             yield from (Found(name, path, f"ignored: {name!r} {why}") for path in paths)
             continue
         first, offered = _import(f"mgate.plugins.{name}", paths[0])
@@ -229,6 +235,12 @@ def _drop_ins() -> Iterator[Found]:
             if id(maker) not in makers:  # else it was only imported from a module that we have seen
                 makers.add(id(maker))
                 yield Found(maker.name, first, maker=maker)
+
+
+def _unimportable(name: str) -> str:
+    """Why Python cannot import a module of this name, and which name it can."""
+    better = re.sub(r"\W", "_", name)
+    return f"is no name of a module: rename the file to {better if better.isidentifier() else f'm_{better}'}.py"
 
 
 def _modules_in(folder: str) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ LAYERS = {
     "mgate.counters": 0,
     "mgate.errors": 0,
     "mgate.handler": 0,
+    "mgate.hooks": 0,
     "mgate.interfaces": 0,
     "mgate.limits": 0,
     "mgate.outcome": 0,

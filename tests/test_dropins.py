@@ -154,7 +154,7 @@ class DiscoverTests(DropinTestCase):
         self.write("a/keys.json", "{}")
         self.assertEqual(self.statuses("a"), [
             ("_shared", private, "ignored: '_shared' starts with _: a module for others to import"),
-            ("my-handler", dash, "ignored: 'my-handler' is no name of a module"),
+            ("my-handler", dash, "ignored: 'my-handler' is no name of a module: rename the file to my_handler.py"),
         ])  # fmt: skip
 
     def test_one_file_hides_another(self) -> None:
@@ -339,7 +339,8 @@ class FindTests(DropinTestCase):
     def test_ignored_file_of_that_name(self) -> None:
         path = self.write("a/my-rules.py", "")
         self.discover("a")
-        self.assert_refused("my-rules", f"handler 'my-rules': {path} ignored: 'my-rules' is no name of a module")
+        why = "'my-rules' is no name of a module: rename the file to my_rules.py"
+        self.assert_refused("my-rules", f"handler 'my-rules': {path} ignored: {why}")
 
     def test_makers_that_refuse(self) -> None:
         self.write("a/makers.py", """
@@ -365,3 +366,9 @@ class FindTests(DropinTestCase):
         self.assert_refused("b:x", "handler 'b': no such file")
         self.assert_refused("c:x", "handler 'c': KeyError: 'key' (makers.py, line 12)")
         self.assert_refused("d:x", "handler 'd': its maker made str, which is neither a Handler nor an Interceptor")
+
+    def test_a_misspelt_hook(self) -> None:
+        rules = RULES.replace("pass", "def auth_pubish(self, session, topic, payload): pass")
+        self.write("a/rules.py", rules.format(name="rules"))
+        self.discover("a")
+        self.assert_refused("rules", "handler 'rules': auth_pubish is no hook (did you mean auth_publish?)")
