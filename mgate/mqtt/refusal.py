@@ -139,9 +139,13 @@ def suback_code(version: int, denied: Denied) -> int:
 
 
 def _explained(packet: Connack | Disconnect | Puback | Pubrec | Suback, error: GateError, room: int) -> bytes:
-    """A packet of version 5 with its Reason String, or without it where it would be larger than `room`."""
+    """A packet of version 5 with its Reason String, or without it where it would be larger than `room`; nothing if it
+    still is [MQTT-3.1.2-24], but a `room` of 0 just means no words."""
     whole = encode(5, replace(packet, properties=_reason(error)))
-    return whole if len(whole) <= room else encode(5, packet)
+    if len(whole) <= room:
+        return whole
+    bare = encode(5, packet)
+    return bare if not room or len(bare) <= room else b""
 
 
 def _reason(error: GateError) -> Properties | None:

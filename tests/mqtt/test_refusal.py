@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from unittest import TestCase
 
 from mgate.errors import Denied, GateError, Kind, Malformed, TargetLost, TimedOut
@@ -170,6 +171,17 @@ class PacketsTests(TestCase):
         """A handler may quote anything [MQTT-1.5.4-1] [MQTT-1.5.4-2]."""
         for text in ("a\0b", "\ud800"):
             read(5, refusal.disconnect(5, Denied("quota", text)))
+
+    def test_not_even_bare_may_one_be_larger_than_the_device_takes(self) -> None:
+        denied = Denied("quota", TEXT)
+        for told, bare in (
+            (partial(refusal.connack, 5, denied), wire.connack(0x97, version=5)),
+            (partial(refusal.disconnect, 5, denied), wire.disconnect(0x97)),
+            (partial(refusal.refused, 5, 1, 7, denied), wire.puback(7, 0x97)),
+            (partial(refusal.suback, 5, 7, [0x97], denied), wire.suback(7, b"\x97", version=5)),
+        ):
+            self.assertEqual(told(len(bare)), bare)
+            self.assertEqual(told(len(bare) - 1), b"")
 
     def test_long_texts_are_cut(self) -> None:
         for text in ("x" * 70_000, "\U0001f600" * 70_000):
