@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -101,11 +102,12 @@ def _config(arguments: list[str]) -> int:
 def _handlers(arguments: list[str]) -> int:
     options = _HandlersOptions()
     options.parseOptions(arguments)  # type: ignore[no-untyped-call]
+    from mgate.config import plugin_folders
     from mgate.dropins import discover
     from mgate.errors import ConfigError
 
     try:
-        found = discover(options.folders)
+        found = discover(plugin_folders(options["config"], os.environ, options.folders))
     except ConfigError as error:
         raise usage.UsageError("\n".join(error.problems)) from None
     table = [("NAME", "FILE", "STATUS"), *((each.name, each.source, each.status) for each in found)]
@@ -129,6 +131,7 @@ def _client(command: str, arguments: list[str]) -> int:
 
 class _HandlersOptions(usage.Options):
     synopsis = "Usage: mgate handlers [options]"
+    optParameters = [["config", "c", None, "Read plugin_dirs of this TOML file"]]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -22,7 +22,7 @@ from mgate.limits import Limits
 from mgate.settings import Origin, Path, Tree, read_file, spell
 from mgate.structure import mistakes, strict_converter
 
-__all__ = ["AVAILABLE", "Configuration", "Listener", "Log", "Tables", "load"]
+__all__ = ["AVAILABLE", "Configuration", "Listener", "Log", "Tables", "load", "plugin_folders"]
 
 AVAILABLE = ("mqtt",)
 LATER_PROTOCOLS = ("ws", "http", "coap")
@@ -112,12 +112,18 @@ class Configuration:
     tree: Tree
     """Who set what."""
 
+    def source_of_handlers(self, listener: str) -> str:
+        """The file, the variable or the option that names the handlers of a listener."""
+        path = ("listener", listener, "handlers")
+        return self.tree.origin_of_value(("handlers",) if self.tree.get(path) is None else path).name
+
 
 def load(
     file: str | None,
     environ: Mapping[str, str],
     overlay: Callable[[Tree], list[str]] | None = None,
     seed_defaults: bool = False,
+    examine: Callable[[Tree], list[str]] | None = None,
 ) -> Configuration:
     """Read all sources, merge and check them.
 
@@ -126,6 +132,7 @@ def load(
         environ: the environment of the process.
         overlay: puts the options of the command line over the rest, and returns what is wrong with them.
         seed_defaults: the command line asked for them.
+        examine: what else may be wrong; called only if something is, so that nothing waits for the next attempt.
 
     Raises:
         ConfigError: with every mistake that was found.
@@ -148,11 +155,13 @@ def load(
     try:
         tables = _CONVERTER.structure(tree.values, Tables)
     except ClassValidationError as error:
-        raise ConfigError(_unique([*problems, *_spelt(mistakes(error), tree)])) from None
+        problems += _spelt(mistakes(error), tree)
+        tables = Tables()
     if not problems and not tables.listener:
         problems.append(NOTHING if file is None else f"{file}: no listener: add [[listener]] with listen and target")
     if problems:
-        raise ConfigError(_unique(problems))
+        problems += examine(tree) if examine is not None else []
+        raise ConfigError(_unique([*problems, *environment.warnings]))
     return Configuration(
         log=tables.log,
         plugin_dirs=tables.plugin_dirs,
@@ -162,6 +171,25 @@ def load(
         tables=tables,
         tree=tree,
     )
+
+
+def plugin_folders(file: str | None, environ: Mapping[str, str], folders: Sequence[str]) -> list[str]:
+    """Where ``mgate handlers`` looks, without a listener to start: `folders`, or what the environment or a file says.
+
+    Raises:
+        ConfigError: the file or a variable cannot be read.
+    """
+    tree = Tree()
+    environment = Environment(environ)
+    file = file or environment.file
+    problems = [*environment.problems, *(read_file(file, tree) if file is not None else ())]
+    environment.apply(tree)
+    if problems:
+        raise ConfigError(problems)
+    try:
+        return [*(folders or _folders(tree.get(("plugin_dirs",)) or []))]
+    except TypeError as error:
+        raise ConfigError(_spelt(iter([(("plugin_dirs",), str(error))]), tree)) from None
 
 
 def _unique(problems: list[str]) -> list[str]:
@@ -201,7 +229,7 @@ def _conflicts(tree: Tree) -> Iterator[tuple[Path, str]]:
             continue  # which the converter reports
         for other, neighbour in taken.items():
             if address.overlaps(neighbour):
-                yield path, f'{address} is taken by listener "{other}"'
+                yield path, f"{address} is taken by {spell(('listener', other))}"
         taken[name] = address
 
 

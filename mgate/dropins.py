@@ -36,7 +36,9 @@ from mgate.interfaces import IHandler, IHandlerMaker, IInterceptor
 from mgate.journal import escape
 from mgate.ownership import why_untrusted
 
-__all__ = ["ENTRY_POINTS", "Found", "discover", "find_handler", "find_maker", "join_folders"]
+__all__ = [
+    "ENTRY_POINTS", "Found", "discover", "discover_usable", "find_handler", "find_maker", "join_folders", "unavailable",
+]  # fmt: skip
 
 ENTRY_POINTS = "mgate.handlers"
 """The entry point group in which wheels offer their makers; an entry point bears the name of its maker."""
@@ -179,6 +181,27 @@ def find_handler(spec: str, context: MakerContext, found: list[Found] | None = N
     if mistakes:
         raise ConfigError(mistakes)
     return handler
+
+
+def unavailable(folders: Iterable[str], specs: Iterable[str]) -> list[str]:
+    """What is wrong with folders of plugins and with the names of handlers, one line each; no handler is made."""
+    problems: list[str] = []
+    found = discover_usable(folders, problems)
+    for spec in specs:
+        try:
+            find_maker(spec.partition(":")[0], found)
+        except ConfigError as error:
+            problems += error.problems
+    return problems
+
+
+def discover_usable(folders: Iterable[str], problems: list[str]) -> list[Found]:
+    """As `discover`, but a folder that cannot be used is left out, and goes to `problems`."""
+    try:
+        join_folders(folders)
+    except ConfigError as error:
+        problems += error.problems
+    return discover(load_installed=False)
 
 
 class _Failed:

@@ -93,7 +93,9 @@ class Options(usage.Options):
         from mgate.errors import ConfigError
 
         try:
-            self.configuration = load(self["config"], os.environ, self._overlay, bool(self["seed-defaults"]))
+            self.configuration = load(
+                self["config"], os.environ, self._overlay, bool(self["seed-defaults"]), _missing_handlers
+            )
         except ConfigError as error:
             raise usage.UsageError("\n".join(["the configuration cannot be used:", *error.problems])) from None
 
@@ -134,6 +136,21 @@ class Options(usage.Options):
         if self["seed-defaults"]:
             tree.set(("seed_defaults",), True, Origin("option", "--seed-defaults"))
         return problems
+
+
+def _missing_handlers(tree: Tree) -> list[str]:
+    """What cannot be had of folders and handlers; those that are no strings are a mistake that is known already."""
+    from mgate.dropins import unavailable
+
+    paths = [("handlers",), *(("listener", name, "handlers") for name in tree.listeners)]
+    folders, *lists = ([*filter(_is_named, value)] if isinstance(value, list) else [] for value in (
+        tree.get(("plugin_dirs",)), *map(tree.get, paths)
+    ))  # fmt: skip
+    return unavailable(folders, dict.fromkeys(spec for specs in lists for spec in specs))
+
+
+def _is_named(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.partition(":")[0].strip())
 
 
 def _named(value: str, tree: Tree) -> tuple[str | None, str]:

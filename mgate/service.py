@@ -65,14 +65,14 @@ def load_policies(configuration: Configuration, reactor: Any, journal: Journal) 
     """Find and make the handlers of every listener. `makeService` and ``mgate check`` call it.
 
     Raises:
-        ConfigError: a handler that is named cannot be had; with all of them.
+        ConfigError: a handler that is named or a folder of plugins cannot be had; with all of them.
     """
-    from mgate.dropins import discover, find_handler
+    from mgate.dropins import discover_usable, find_handler
     from mgate.handler import MakerContext
 
-    found = discover(configuration.plugin_dirs, load_installed=False)
-    policies: dict[str, Policy] = {}
     problems: list[str] = []
+    found = discover_usable(configuration.plugin_dirs, problems)
+    policies: dict[str, Policy] = {}
     for name, listener in configuration.listeners.items():
         context = MakerContext(reactor, name, configuration.directory)
         handlers = []
@@ -80,7 +80,8 @@ def load_policies(configuration: Configuration, reactor: Any, journal: Journal) 
             try:
                 handlers.append((spec.partition(":")[0], find_handler(spec, context, found)))
             except ConfigError as error:
-                problems += [f'listener "{name}": {problem}' for problem in error.problems]
+                source = configuration.source_of_handlers(name)
+                problems += [f'{source}: listener "{name}": {problem}' for problem in error.problems]
         policies[name] = Policy(handlers, journal.fault)
     if problems:
         raise ConfigError(problems)

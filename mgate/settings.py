@@ -18,6 +18,9 @@ __all__ = ["DEFAULT", "NAME", "Origin", "Path", "Tree", "read_file", "spell"]
 Path = tuple[str, ...]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
+NAMELESS = "#"
+"""What stands in front of the number of a listener whose name cannot be used; no name begins with it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -36,6 +39,8 @@ DEFAULT = Origin("default", "")
 def spell(path: Path) -> str:
     """Write a path as messages do: ``listener "mqtt".limits.max_packet_size``."""
     if path[:1] == ("listener",) and len(path) > 1:
+        if path[1].startswith(NAMELESS):
+            return ".".join((f"listener {path[1].removeprefix(NAMELESS)}", *path[2:]))
         return ".".join((f'listener "{path[1]}"', *path[2:]))
     return ".".join(path)
 
@@ -133,6 +138,7 @@ def _read_listeners(file: str, tables: Any, tree: Tree, origin: Origin) -> list[
     seen: set[str] = set()
     for number, table in enumerate(tables, 1):
         name = table.pop("name", None)
+        key = f"{NAMELESS}{number}"  # so that its other keys are examined
         if name is None:
             problems.append(f"{file}: listener {number}: name: missing")
         elif not isinstance(name, str) or not NAME.fullmatch(name):
@@ -143,7 +149,8 @@ def _read_listeners(file: str, tables: Any, tree: Tree, origin: Origin) -> list[
             problems.append(f'{file}: listener {number}: name: "{name}" is taken by another listener')
         else:
             seen.add(name)
-            tree.set(("listener", name), table, origin)
+            key = name
+        tree.set(("listener", key), table, origin)
     return problems
 
 

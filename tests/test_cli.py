@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import tempfile
 import unittest
@@ -108,6 +109,22 @@ class Check(CommandTest):
         self.assertIn("no handler is called 'lgo' (did you mean 'log'?)", errors)
         self.assertIn("'nope'", errors)
 
+    def test_mistakes_of_all_kinds_at_once(self) -> None:
+        file = self.file(f'plugin_dirs = ["none"]\nhandlers = ["log", "lgo"]\n{GOOD}')
+        for more in ("", "x = 1\n"):
+            with self.subTest(more):
+                code, _, errors = self.mgate("check", "-c", self.file(Path(file).read_text() + more))
+                self.assertEqual(code, 1)
+                self.assertIn(f"--plugin-dir {self.folder}/none: there is no such folder", errors)
+                self.assertIn("no handler is called 'lgo'", errors)
+                self.assertEqual("unknown key" in errors, bool(more))
+
+    def test_a_handler_is_missed_in_the_file_that_names_it(self) -> None:
+        file = self.file(f'handlers = ["lgo"]\n{GOOD}')
+        self.assertIn(f"{file}: listener \"mqtt\": no handler is called 'lgo'", self.mgate("check", "-c", file)[2])
+        errors = self.mgate("check", "-c", file, "--handler", "ddeny")[2]
+        self.assertIn("--handler: listener \"mqtt\": no handler is called 'ddeny'", errors)
+
     def test_endpoint_strings_are_read(self) -> None:
         for text, code in (("unix:/run/x:mode=600", 0), ("systemd:domain=INET:name=mqtt", 0), ("tcp:x", 1),
                            ("unix:a:b:c:d", 1), ("tcp:1:bogus=1", 1)):  # fmt: skip
@@ -146,6 +163,15 @@ class Handlers(CommandTest):
         self.assertIn("loaded", rows["log"])
         self.assertIn(f"{self.folder}/good.py", rows["good-one"])
         self.assertRegex(rows["broken"], "broken.py +failed: ZeroDivisionError")
+
+    def test_folders_of_the_file_and_of_the_environment(self) -> None:
+        (self.folder / "mine.py").write_text("1 / 0\n")
+        file = self.file(f"plugin_dirs = [{json.dumps(str(self.folder))}]\n")
+        self.assertIn("mine.py", run([*MGATE, "handlers", "-c", file]).stdout)
+        self.assertIn("mine.py", run([*MGATE, "handlers"], environ={"MGATE_PLUGIN_DIRS": str(self.folder)}).stdout)
+        code, _, errors = self.mgate("handlers", "-c", self.file("plugin_dirs = 3\n"))
+        self.assertEqual((code, "plugin_dirs: must be a list of folders" in errors), (1, True))
+        self.assertIn("cannot be read", self.mgate("handlers", "-c", str(self.folder / "none"))[2])
 
     def test_a_folder_that_is_none(self) -> None:
         code, output, errors = self.mgate("handlers", "--plugin-dir", str(self.folder / "none"))

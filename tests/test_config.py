@@ -184,8 +184,17 @@ class BadFiles(FileTest):
                 'mgate.toml: listener 2: name: "mqtt" is taken by another listener',
                 "mgate.toml: listener 3: name: missing",
                 "mgate.toml: listener 4: name: must be 1 to 64 letters, digits, dots, dashes or underscores",
+                'mgate.toml: listener 2.listen: :1884 is taken by listener "mqtt"',
+                "mgate.toml: listener 3.target: missing",
+                "mgate.toml: listener 4.listen: missing",
+                "mgate.toml: listener 4.target: missing",
             ],
         )
+
+    def test_unknown_variables_are_named_beside_mistakes(self) -> None:
+        found = self.problems(f"{MINIMAL}x = 1\n", {"MGATE_LOG_LEVLE": "debug"})
+        self.assertEqual(found[0], 'mgate.toml: listener "mqtt".x: unknown key')
+        self.assertIn("MGATE_LOG_LEVLE: nothing knows this variable", found[1])
 
     def test_two_listeners_on_one_address(self) -> None:
         second = '[[listener]]\nname = "b"\nlisten = "127.0.0.1:1884"\ntarget = "b"\n'
