@@ -42,6 +42,21 @@ class ListenAddress:
         mine, theirs = ip_address(self.host), ip_address(other.host)
         return mine.version == theirs.version and (mine.is_unspecified or theirs.is_unspecified)
 
+    def serves(self, target: TargetAddress) -> bool:
+        """Whether who dials `target` gets here, as far as addresses alone can tell."""
+        if target.path:
+            return self.endpoint.split(":")[:2] == ["unix", target.path]
+        if self.endpoint or self.port != target.port:
+            return False
+        try:
+            dialled = ip_address("127.0.0.1" if target.host.lower() == "localhost" else target.host)
+        except ValueError:
+            return False  # a name
+        if not self.host or ip_address(self.host).is_unspecified:
+            same = not self.host or ip_address(self.host).version == dialled.version
+            return same and (dialled.is_loopback or dialled.is_unspecified)
+        return ip_address(self.host) == dialled
+
 
 @dataclass(frozen=True, slots=True)
 class TargetAddress:

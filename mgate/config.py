@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any, Literal
@@ -231,6 +232,10 @@ def _conflicts(tree: Tree) -> Iterator[tuple[Path, str]]:
             if address.overlaps(neighbour):
                 yield path, f"{address} is taken by {spell(('listener', other))}"
         taken[name] = address
+        with suppress(ValueError, TypeError, AttributeError):
+            for target in _targets(tree.get(("listener", name, "target"))):
+                if address.serves(target):
+                    yield ("listener", name, "target"), f"{target} is this listener itself"
 
 
 def _bad_limits(values: dict[str, Any]) -> Iterator[tuple[Path, str]]:

@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from enum import StrEnum
 
 __all__ = ["ConfigError", "Denied", "GateError", "Kind", "Malformed", "TargetLost", "TimedOut"]
@@ -30,6 +31,21 @@ class Kind(StrEnum):
     TARGET_SLOW = "target slow"
     INTERNAL_FAULT = "internal fault"
     HANDLER_FAULT = "handler fault"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Kind:
+        """Called by Python for what is no value as it stands: ``"NOT_AUTHORIZED"`` means "not authorised".
+
+        Raises:
+            ValueError: no kind is meant; names the nearest.
+        """
+        words = str(value).casefold().replace("_", " ").replace("-", " ").replace("authorized", "authorised")
+        for kind in cls:
+            if kind.value == words:
+                return kind
+        near = get_close_matches(words, list(cls), 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(cls)}"
+        raise ValueError(f"{value!r} is no kind of refusal; {hint}")
 
 
 class GateError(Exception):
@@ -56,7 +72,8 @@ class Denied(GateError):
         raise Denied("not authorised", "topics of other tenants are closed")
 
     Args:
-        kind: a `Kind`, or its value as a string (``"not authorised"``, ``"bad credentials"``, ``"quota"`` ...).
+        kind: a `Kind`, or its value as a string (``"not authorised"``, ``"bad credentials"``, ``"quota"`` ...), in any
+            case, with spaces, dashes or underscores.
         text: told to the device where its protocol can carry it (MQTT 5 Reason String, HTTP and CoAP bodies), and
             written to the log.
         detail: written to the log only. Of both, what is no str (an exception, say) is told as its `str`.

@@ -203,6 +203,25 @@ class BadFiles(FileTest):
             ['mgate.toml: listener "b".listen: 127.0.0.1:1884 is taken by listener "mqtt"'],
         )
 
+    def test_a_listener_that_is_its_own_target(self) -> None:
+        for listen, target in (
+            (":1884", "localhost:1884"), (":1884", "[::1]:1884"), ("0.0.0.0:1884", "127.0.0.2:1884"),
+            ("127.0.0.1:1884", "LOCALHOST:1884"), ("192.0.2.1:1884", "192.0.2.1:1884"), ("unix:/a:mode=600", "unix:/a"),
+        ):  # fmt: skip
+            with self.subTest(listen, target=target):
+                text = MINIMAL.replace(":1884", listen).replace('"broker"', f'["broker", "{target}"]')
+                (problem,) = self.problems(text)
+                self.assertEqual(problem, f'mgate.toml: listener "mqtt".target: {parse_target(target)} is this '
+                                          "listener itself")  # fmt: skip
+
+    def test_targets_that_are_somebody_else(self) -> None:
+        for listen, target in (
+            (":1884", "localhost:1883"), (":1884", "broker:1884"), ("127.0.0.1:1884", "127.0.0.2:1884"),
+            ("0.0.0.0:1884", "[::1]:1884"), (":1884", "192.0.2.1:1884"), ("unix:/a", "unix:/b"), ("unix:/a", "b:1"),
+        ):  # fmt: skip
+            with self.subTest(listen, target=target):
+                self.load(MINIMAL.replace(":1884", listen).replace('"broker"', f'"{target}"'))
+
     def test_no_listener(self) -> None:
         self.assertEqual(
             self.problems("[log]\n"), ["mgate.toml: no listener: add [[listener]] with listen and target"]

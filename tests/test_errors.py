@@ -18,8 +18,17 @@ class ErrorTests(TestCase):
     def test_denied_without_anything(self) -> None:
         self.assertIs(Denied().kind, Kind.NOT_AUTHORISED)
 
+    def test_spellings_of_one_word(self) -> None:
+        for word in ("not authorized", "Not Authorised", "NOT_AUTHORIZED", "not-authorised"):
+            with self.subTest(word):
+                self.assertIs(Denied(word).kind, Kind.NOT_AUTHORISED)
+        for kind in Kind:
+            self.assertIs(Kind(kind.name), kind)
+
     def test_denied_by_a_word_that_does_not_exist(self) -> None:
-        with self.assertRaises(ValueError):
+        with self.assertRaisesRegex(ValueError, "^'qouta' is no kind of refusal; did you mean 'quota'[?]$"):
+            Denied("qouta")
+        with self.assertRaisesRegex(ValueError, "'because' is no kind of refusal; there are: bad credentials, not au"):
             Denied("because")
 
     def test_what_is_no_text_is_told_as_one(self) -> None:

@@ -61,4 +61,5 @@ class LogHandler(Handler):
         self._write("disconnect", session, reason=reason)
 
     def _write(self, hook: str, session: Session, **fields: Any) -> None:
-        self._journal.event(hook, client_id=session.id, connection_id=session.connection_id, **fields)
+        # Under a name of their own: the gateway itself writes event=connect and event=disconnect.
+        self._journal.event("hook", hook=hook, client_id=session.id, connection_id=session.connection_id, **fields)

@@ -35,19 +35,19 @@ class LogTests(TestCase):
         handler = self.handler
         who = "client=dev\\nice conn=c-1"
         cases: list[tuple[Callable[..., Any], tuple[Any, ...], list[str]]] = [
-            (handler.auth_connect, (), [f"event=auth_connect {who} username=alice peer=192.0.2.1:4711"]),
-            (handler.auth_publish, ("t/1", b"hush-hush"), [f"event=auth_publish {who} topic=t/1 size=9"]),
-            (handler.auth_deliver, ("t/1", b"hush-hush"), [f"event=auth_deliver {who} topic=t/1 size=9"]),
-            (handler.publish, ("t/1", b"hush-hush"), [f"event=publish {who} topic=t/1 size=9"]),
+            (handler.auth_connect, (), [f"event=hook hook=auth_connect {who} username=alice peer=192.0.2.1:4711"]),
+            (handler.auth_publish, ("t/1", b"hush-hush"), [f"event=hook hook=auth_publish {who} topic=t/1 size=9"]),
+            (handler.auth_deliver, ("t/1", b"hush-hush"), [f"event=hook hook=auth_deliver {who} topic=t/1 size=9"]),
+            (handler.publish, ("t/1", b"hush-hush"), [f"event=hook hook=publish {who} topic=t/1 size=9"]),
             (
                 handler.auth_subscribe,
                 (["a/#", "b"],),
-                [f"event=auth_subscribe {who} filter=a/#", f"event=auth_subscribe {who} filter=b"],
+                [f"event=hook hook=auth_subscribe {who} filter=a/#", f"event=hook hook=auth_subscribe {who} filter=b"],
             ),
-            (handler.connect, (), [f"event=connect {who}"]),
-            (handler.subscribe, ({"a/#": 1},), [f"event=subscribe {who} filter=a/# qos=1"]),
-            (handler.unsubscribe, (["a/#"],), [f"event=unsubscribe {who} filter=a/#"]),
-            (handler.disconnect, ("keep_alive",), [f"event=disconnect {who} reason=keep_alive"]),
+            (handler.connect, (), [f"event=hook hook=connect {who}"]),
+            (handler.subscribe, ({"a/#": 1},), [f"event=hook hook=subscribe {who} filter=a/# qos=1"]),
+            (handler.unsubscribe, (["a/#"],), [f"event=hook hook=unsubscribe {who} filter=a/#"]),
+            (handler.disconnect, ("keep_alive",), [f"event=hook hook=disconnect {who} reason=keep_alive"]),
         ]
         for hook, arguments, expected in cases:
             with self.subTest(hook.__name__):
@@ -67,4 +67,4 @@ class LogTests(TestCase):
         globalLogPublisher.addObserver(self.events.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
         LogHandler().connect(SESSION)
-        self.assertEqual([event["journal"]["event"] for event in self.events], ["connect"])
+        self.assertEqual([event["journal"]["hook"] for event in self.events], ["connect"])
