@@ -38,7 +38,7 @@ def check(data: bytes) -> None:
         return
     version, direction = MODES[data[0] % len(MODES)]
     chunk = data[1:]
-    for head, start, body, stop in split(chunk, 1 << 28)[0]:
+    for head, (start, body, stop) in ((head, span) for head, spans in split(chunk, 1 << 28)[0] for span in spans):
         try:
             packet = decode(version, direction, head, chunk, body, stop)
         except Malformed:

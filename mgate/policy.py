@@ -162,34 +162,63 @@ class Hook:
 
 
 class Notice:
-    """One notification hook of all handlers. Whatever a handler answers changes nothing; faults are reported."""
+    """One notification hook of all handlers. Whatever a handler answers changes nothing; faults are reported.
+
+    Attributes:
+        call: the raw hook. Of a single handler it is its own bound method, so that telling costs one call; what it
+            raises goes to `failed`, and what it returns, if not None, to `outlive`.
+    """
 
     def __init__(self, name: str, calls: Sequence[Call], report: Report) -> None:
         self.name = name
         self._calls = calls
         self._report = report
+        self.call = calls[0][1] if len(calls) == 1 else self._call_all
 
     def tell(self, *arguments: Any) -> None:
         """Tell every handler, whatever the others do."""
+        try:
+            answer = self.call(*arguments)
+        except Exception as error:
+            self.failed(error)
+        else:
+            if answer is not None:
+                self.outlive(answer)
+
+    def tell_message(self, session: Any, topic: str, payload: bytes) -> None:
+        """The same for a message: with parameters of its own a call costs a third of what `tell` does."""
+        try:
+            answer = self.call(session, topic, payload)
+        except Exception as error:
+            self.failed(error)
+        else:
+            if answer is not None:
+                self.outlive(answer)
+
+    def failed(self, error: BaseException, handler: str = "") -> None:
+        """A handler raised this."""
+        self._report(handler or self._calls[0][0], self.name, error)
+
+    def outlive(self, answer: Any, handler: str = "") -> None:
+        """Let a notification that waits run to its end by itself."""
+        answer = _settle(answer)
+        if isinstance(answer, Deferred):
+            answer.addErrback(self._failed_late, handler)
+        elif isinstance(answer, Failure):
+            self._failed_late(answer, handler)
+
+    def _call_all(self, *arguments: Any) -> None:
         for handler, call in self._calls:
             try:
                 answer = call(*arguments)
             except Exception as error:
-                self._report(handler, self.name, error)
+                self.failed(error, handler)
             else:
                 if answer is not None:
-                    self._outlive(handler, answer)
+                    self.outlive(answer, handler)
 
-    def _outlive(self, handler: str, answer: Any) -> None:
-        """Let a notification that waits run to its end by itself."""
-        answer = _settle(answer)
-        if isinstance(answer, Deferred):
-            answer.addErrback(self._failed, handler)
-        elif isinstance(answer, Failure):
-            self._failed(answer, handler)
-
-    def _failed(self, failure: Failure, handler: str) -> None:
-        self._report(handler, self.name, failure.value or RuntimeError(str(failure)))
+    def _failed_late(self, failure: Failure, handler: str) -> None:
+        self.failed(failure.value or RuntimeError(str(failure)), handler)
 
 
 class Policy:

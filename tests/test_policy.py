@@ -539,6 +539,17 @@ class NoticeTests(TestCase):
             self.assertEqual(self.told, [MESSAGE, MESSAGE])
             self.check_fault("H1", error)
 
+    def test_a_handler_alone(self) -> None:
+        """It is called directly, by either way of telling."""
+        error = ValueError("broken")
+        for way in ("tell", "tell_message"):
+            getattr(self.policy(self.tell).publish, way)(SESSION, *MESSAGE)
+            self.assertEqual((self.told.pop(), self.faults), (MESSAGE, []))
+            for hook in (raises(error), coroutine(error), gives(fail(error))):
+                getattr(self.policy(hook).publish, way)(SESSION, *MESSAGE)
+                self.check_fault("H0", error)
+                self.faults.clear()
+
     def test_one_that_waits_holds_up_nobody(self) -> None:
         error = ValueError("broken")
         for late, make in ((Deferred[Any](), gives), (Deferred[Any](), lambda wait: coroutine(None, wait))):

@@ -38,9 +38,10 @@ class PacketStream:
         if len(self._buffer) < self._need:
             return
         chunk = bytes(self._buffer)
-        spans, end, self._need, error = split(chunk, self._limit)
+        runs, end, self._need, error = split(chunk, self._limit)
         del self._buffer[:end]
-        for head, _, start, stop in spans:
-            yield decode(self.version, self._direction, head, chunk, start, stop)
+        for head, spans in runs:
+            for _, start, stop in spans:
+                yield decode(self.version, self._direction, head, chunk, start, stop)
         if error is not None:
             raise error

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from mgate.errors import Denied, Kind, Malformed
 from mgate.mqtt import refusal, report
 from mgate.mqtt.aliases import Aliases
-from mgate.mqtt.decode import UnsupportedVersion, decode, decode_connect
-from mgate.mqtt.framing import split
+from mgate.mqtt.decode import UnsupportedVersion, decode_connect
+from mgate.mqtt.framing import Span, split
 from mgate.mqtt.lane import Lane
 from mgate.mqtt.packets import Auth, Connack, Connect, Disconnect, PacketType, Publish, Will
 from mgate.mqtt.properties import Properties, PropertyId
@@ -81,20 +81,20 @@ def opening(relay: MqttRelay, lane: Lane, data: bytes) -> bytes:
     while data and relay.state != OPEN and not lane.blocked:
         _check_start(relay, lane, data[0])
         limit = relay.limits.max_connect_size if relay.state == NEW else relay.limits.max_packet_size
-        spans, end, need, error = split(data, limit, 0, 1)
-        if not spans:
+        runs, _, need, error = split(data, limit, 0, 1)
+        if not runs:
             if error is not None:
                 raise error
             lane.keep(data, 0, need)
             return b""
-        span = spans[0]
+        head, (span,) = runs[0]
         relay.heard = True
         if relay.state == NEW:
-            packet: Any = _hello(relay, data, span)
+            packet: Any = _hello(relay, data, head, span)
             relay.state = ASKING
         else:
-            packet = decode(relay.version, lane.direction, span[0], data, span[2], span[3])
-        data, whole = data[span[3] :], data[span[1] : span[3]]
+            packet = relay.decode(lane, data, head, span)
+        data, whole = data[span[2] :], data[: span[2]]
         if data and packet.type is PacketType.AUTH and lane.direction is Direction.UPLINK:
             raise Malformed("bytes behind AUTH, before it was answered", 0x82)  # 4.12: the target speaks next
         lane.counts[packet.type] += 1
@@ -118,9 +118,9 @@ def _check_start(relay: MqttRelay, lane: Lane, head: int) -> None:
         raise Malformed("the packet may not come before CONNACK", 0x82)
 
 
-def _hello(relay: MqttRelay, data: bytes, span: tuple[int, int, int, int]) -> Connect:
+def _hello(relay: MqttRelay, data: bytes, head: int, span: Span) -> Connect:
     """Decode CONNECT, and hold it against the limits."""
-    packet = decode_connect(span[0], data, span[2], span[3])
+    packet = decode_connect(head, data, span[1], span[2])
     relay.version = packet.version
     if packet.version not in relay.choices.versions:
         raise Malformed("the protocol level is not served here", 0x84, packet.version)

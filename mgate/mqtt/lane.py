@@ -39,7 +39,8 @@ class Lane:
         swallowed: QoS 2 messages that went nowhere; the gateway finishes their exchange with the near side.
         open: QoS 2 messages that were forwarded and not yet released.
         lowered: QoS 2 messages that were forwarded with QoS 1.
-        waiting: messages that wait for PUBACK or PUBREC. waiting_size: the length of their topics and payloads.
+        waiting: messages that wait for PUBACK or PUBREC, as (topic, payload, the bytes that it takes).
+        waiting_size: the bytes that all of them take.
     """
 
     __slots__ = (
@@ -67,7 +68,7 @@ class Lane:
         self.swallowed: set[int] | None = None
         self.open: set[int] | None = None
         self.lowered: set[int] | None = None
-        self.waiting: dict[int, tuple[str, bytes]] | None = None
+        self.waiting: dict[int, tuple[str, bytes, int]] | None = None
         self.waiting_size = 0
         self.aliases: Aliases | None = None
         self._parts: list[bytes | bytearray | memoryview] = NOTHING
@@ -132,21 +133,19 @@ class Lane:
         if waiting is None:
             waiting = self.waiting = {}
         elif packet_id in waiting:
-            self.acknowledged(packet_id)
-        waiting[packet_id] = (topic, payload)
-        self.waiting_size += len(topic) + len(payload)
+            self.waiting_size -= waiting[packet_id][2]
+        size = len(topic) + len(payload) + WAITING
+        waiting[packet_id] = topic, payload, size
+        self.waiting_size += size
 
     def acknowledged(self, packet_id: int) -> tuple[str, bytes] | None:
         """The message that a PUBACK or PUBREC answers, if anybody is to be told."""
         message = self.waiting.pop(packet_id, None) if self.waiting else None
-        if message is not None:
-            self.waiting_size -= len(message[0]) + len(message[1])
-        return message
-
-    @property
-    def crowd(self) -> int:
-        """Roughly, the bytes that messages hold which wait for PUBACK or PUBREC."""
-        return self.waiting_size + WAITING * len(self.waiting) if self.waiting else 0
+        if message is None:
+            return None
+        topic, payload, size = message
+        self.waiting_size -= size
+        return topic, payload
 
 
 def note(identifiers: set[int] | None, packet_id: int) -> set[int]:

@@ -120,7 +120,7 @@ def forwarded(relay: MqttRelay, lane: Lane, came: Publish, went: Publish) -> Non
     if lane.notice is not None:
         topic = went.topic or _resolve(lane, went)
         if went.qos == 0:
-            lane.notice.tell(relay.session, topic, went.payload)
+            lane.notice.tell_message(relay.session, topic, went.payload)
         else:
             lane.wait(went.packet_id, topic, went.payload)
 
@@ -168,7 +168,7 @@ def judge_acknowledgement(
     if sender.notice is not None:
         message = sender.acknowledged(packet.packet_id)
         if message is not None and not failed:
-            sender.notice.tell(relay.session, *message)
+            sender.notice.tell_message(relay.session, *message)
     if failed and isinstance(packet, Pubrec) and sender.open:
         sender.open.discard(packet.packet_id)
     if isinstance(packet, Puback) and sender.lowered and packet.packet_id in sender.lowered:

@@ -15,6 +15,7 @@ hands back a `journey` that takes it out of the stream and has it judged by `pub
 from __future__ import annotations
 
 from collections.abc import Generator
+from operator import length_hint
 from typing import Any
 
 from mgate.counters import Counters
@@ -27,7 +28,7 @@ from mgate.mqtt.connecting import ASKING, CLOSED, NEW, OPEN
 from mgate.mqtt.decode import decode
 from mgate.mqtt.encode import encode
 from mgate.mqtt.exchanges import Exchanges
-from mgate.mqtt.framing import split
+from mgate.mqtt.framing import Span, split
 from mgate.mqtt.lane import NOTHING, Journey, Lane
 from mgate.mqtt.packets import Connack, Packet, PacketType, Publish, Subscribe
 from mgate.mqtt.properties import Properties, PropertyId
@@ -144,7 +145,7 @@ class MqttRelay:
         """Does so much wait that the side which `direction` starts from should not be read for a while?"""
         if direction is Direction.DOWNLINK:
             return len(self.down.held) > HELD_MOST
-        return len(self.up.held) > HELD_MOST or self.up.crowd > AWAITED_MOST
+        return len(self.up.held) > HELD_MOST or self.up.waiting_size > AWAITED_MOST
 
     def pending(self, direction: Direction) -> bool:
         """Is there something of this direction that was read and not yet decided?"""
@@ -212,7 +213,7 @@ class MqttRelay:
         self._active = lane
         clean = end = start
         need, error = 0, None
-        span = None
+        spans: list[Span] = []
         try:
             if self.state != OPEN:
                 data = connecting.opening(self, lane, data[start:])
@@ -224,24 +225,30 @@ class MqttRelay:
             counts = lane.counts
             while end < len(data) and not need and error is None:
                 window = ASKED_WINDOW if lane.asked else len(data)
-                spans, end, need, error = split(data, self.limits.max_packet_size, end, window)
-                self.heard = self.heard or (bool(spans) and lane is self.up)
-                for span in spans:
-                    kind = span[0] >> 4
-                    counts[kind] += 1
-                    journey = table[kind](self, lane, data, span)
-                    if journey is not None:
-                        if span[1] > clean:
-                            lane.out.append(memoryview(data)[clean : span[1]])
-                        clean = span[3]
+                runs, end, need, error = split(data, self.limits.max_packet_size, end, window)
+                self.heard = self.heard or (bool(runs) and lane is self.up)
+                for head, spans in runs:
+                    step, rest = table[head >> 4], iter(spans)
+                    counts[head >> 4] += len(spans)
+                    while True:
+                        journey = step(self, lane, data, head, rest)
+                        if journey is None:
+                            break
+                        position, _, stop = spans[-1 - length_hint(rest)]
+                        if position > clean:
+                            lane.out.append(memoryview(data)[clean:position])
+                        clean = stop
                         self.run(lane, journey)
                         if lane.blocked:
+                            counts[head >> 4] -= length_hint(rest)
                             lane.hold(data[clean:])
                             return
             lane.asked = False
         except Malformed as broken:
-            error, need = broken, 0
-            end = span[1] if span is not None else start
+            error, need, end = broken, 0, start
+            if spans:
+                counts[head >> 4] -= length_hint(rest)
+                end = spans[-1 - length_hint(rest)][0]
         finally:
             self._data, self.judged = b"", None
         if end > clean:
@@ -419,7 +426,7 @@ class MqttRelay:
     def read_judged(self) -> Any:
         """The packet that a hook is asked about; `Session.packet` calls this."""
         if isinstance(self.judged, tuple):
-            self.judged = self.decode(self._active, self._data, self.judged)
+            self.judged = self.decode(self._active, self._data, *self.judged)
         return self.judged
 
     def fault(self, hook: Hook | None, error: BaseException) -> Denied:
@@ -432,9 +439,9 @@ class MqttRelay:
         """The lane of the opposite direction."""
         return self.down if lane is self.up else self.up
 
-    def decode(self, lane: Lane, data: bytes, span: tuple[int, int, int, int]) -> Any:
-        """The packet at `span`. Raises Malformed."""
-        return decode(self.version, lane.direction, span[0], data, span[2], span[3])
+    def decode(self, lane: Lane, data: bytes, head: int, span: Span) -> Any:
+        """The packet at `span`, whose first byte is `head`. Raises Malformed."""
+        return decode(self.version, lane.direction, head, data, span[1], span[2])
 
     def encode(self, packet: Packet) -> bytes:
         """The bytes of `packet`. Raises ValueError if it cannot be encoded."""

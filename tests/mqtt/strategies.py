@@ -270,7 +270,7 @@ _SEEDS = [case.data for case in CASES if len(case.data) < 300]
 @st.composite
 def _damaged(draw: st.DrawFn) -> bytes:
     seed = draw(st.sampled_from(_SEEDS))
-    ((head, _, body, _),) = split(seed, 1 << 28)[0]
+    ((head, ((_, body, _),)),) = split(seed, 1 << 28)[0]
     spot = draw(st.integers(body, len(seed)))
     cut = draw(st.integers(0, 2))
     return framed(head, seed[body:spot] + draw(st.binary(max_size=2)) + seed[spot + cut :])

@@ -110,7 +110,7 @@ class LawTests(unittest.TestCase):
     ) -> None:
         packet = data.draw(packets(version, direction))
         encoded = encode(version, packet)
-        ((head, _, body, stop),) = split(encoded, 1 << 28)[0]
+        ((head, ((_, body, stop),)),) = split(encoded, 1 << 28)[0]
         buffer, shift = before + encoded + behind, len(before)
         self.assertEqual(decode(version, direction, head, buffer, body + shift, stop + shift), packet)
 

@@ -17,7 +17,7 @@ from tests.wire import connect, publish
 
 def decoded(version: int, direction: Direction, data: bytes) -> Packet:
     """Decode `data`, which must be one whole packet."""
-    ((head, _, body, stop),) = split(data, 1 << 28)[0]
+    ((head, ((_, body, stop),)),) = split(data, 1 << 28)[0]
     return decode(version, direction, head, data, body, stop)
 
 
@@ -36,7 +36,7 @@ class DecodeTests(unittest.TestCase):
     def test_never_looks_behind_the_packet(self) -> None:
         """A cut packet in a buffer with more bytes gives what it gives alone, and so does a whole one."""
         for case in CASES:
-            ((head, _, body, stop),) = split(case.data, 1 << 28)[0]
+            ((head, ((_, body, stop),)),) = split(case.data, 1 << 28)[0]
             buffer = b"\1\0\1" + case.data + b"\0\1a\0\1a\0\0\0\0"
             with self.subTest(case.name, version=case.version):
                 try:
@@ -47,7 +47,7 @@ class DecodeTests(unittest.TestCase):
 
     def test_every_prefix_of_a_body_is_malformed_or_a_packet(self) -> None:
         for case in GOOD:
-            ((head, _, body, stop),) = split(case.data, 1 << 28)[0]
+            ((head, ((_, body, stop),)),) = split(case.data, 1 << 28)[0]
             for end in range(body, min(stop, body + 200)):
                 try:
                     packet = decode(case.version, case.direction, head, case.data, body, end)
@@ -82,7 +82,7 @@ class ConnectTests(unittest.TestCase):
         for case in BAD:
             if case.data[0] != 0x10 or case.direction is Direction.DOWNLINK or case.name.startswith("M09 name"):
                 continue
-            ((_, _, body, stop),) = split(case.data, 1 << 28)[0]
+            ((_, ((_, body, stop),)),) = split(case.data, 1 << 28)[0]
             known = stop - body > (8 if case.version == 3 else 6)
             with self.subTest(case.name, version=case.version), self.assertRaises(Malformed) as caught:
                 decode_connect(0x10, case.data, body, stop)

@@ -81,19 +81,19 @@ class WaitingTests(TestCase):
         self.assertIsNone(up.acknowledged(1))
         up.wait(1, "a", b"one")
         up.wait(2, "b", b"")
-        self.assertEqual(up.crowd, 2 * WAITING + 5)
+        self.assertEqual(up.waiting_size, 2 * WAITING + 5)
         self.assertEqual(up.acknowledged(1), ("a", b"one"))
         self.assertIsNone(up.acknowledged(1))
         self.assertEqual(up.acknowledged(2), ("b", b""))
-        self.assertEqual(up.crowd, 0)
+        self.assertEqual(up.waiting_size, 0)
 
     def test_a_message_that_is_sent_again_is_counted_once(self) -> None:
         up = lane()
         for _ in range(200):
             up.wait(1, "a", b"twelve bytes")
-        self.assertEqual(up.crowd, WAITING + 13)
+        self.assertEqual(up.waiting_size, WAITING + 13)
         up.acknowledged(1)
-        self.assertEqual(up.crowd, 0)
+        self.assertEqual(up.waiting_size, 0)
 
 
 class OtherTests(TestCase):

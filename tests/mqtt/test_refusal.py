@@ -40,7 +40,7 @@ REASON = b"\x1f" + wire.text(TEXT)
 
 def read(version: int, data: bytes) -> Packet:
     """As the device reads it; it is one whole packet."""
-    ((head, start, body, stop),), end, _, error = split(data, 1 << 20)
+    ((head, ((start, body, stop),)),), end, _, error = split(data, 1 << 20)
     assert error is None and start == 0 and end == len(data)
     return decode(version, Direction.DOWNLINK, head, data, body, stop)
 

@@ -70,7 +70,7 @@ class AgreementTests(RelayTest):
 
     def expected(self, version: int, direction: Direction, data: bytes) -> int | None:
         """The code with which the decoder refuses the packet."""
-        ((head, _, body, stop),) = split(data, 1 << 28)[0]
+        ((head, ((_, body, stop),)),) = split(data, 1 << 28)[0]
         try:
             decode(version, direction, head, data, body, stop)
         except Malformed as broken:
@@ -146,7 +146,8 @@ class PlainTests(RelayTest):
             except AssertionError as error:
                 faults.append(error)
 
-        connection = opened(handler(auth_publish=look), version=5)
+        with mock.patch("mgate.mqtt.relay.decode", decode):
+            connection = opened(handler(auth_publish=look), version=5)
         connection.up(wire.publish(version=5))
         self.assertEqual(str(faults[0]), "decoded")
 

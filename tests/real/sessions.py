@@ -74,13 +74,13 @@ class _Device(asyncio.Protocol):
             return
         if self._rest:
             data = self._rest + data
-        spans, end, _, broken = split(data, MOST)
+        runs, end, _, broken = split(data, MOST)
         self._rest = data[end:]
         try:
             if broken is not None:
                 raise NotKept(f"{self.client_id} received bad bytes: {broken}")
             out: list[bytes] = []
-            for head, _, start, stop in spans:
+            for head, (_, start, stop) in ((head, span) for head, spans in runs for span in spans):
                 if head >> 4 == DISCONNECT and self.version == 5:
                     break
                 if self._open:
