@@ -1,15 +1,18 @@
 """One side of a link: a transport that is read only while nothing speaks against it, with bounded unsent bytes.
 
-As a push producer registered with its own transport, a `Side` learns when that transport is full and when it is empty
-again; it then shuts or opens the reading of its peer.
+Where the transport is a plain socket with nothing unsent, what goes out is handed to the kernel at once: the transport
+would join it first, and take a turn of the reactor more. What the kernel does not take is left to the transport. A
+`Side` is the producer registered with its own transport, which tells it when all of that is sent.
 """
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer, ITCPTransport
+from twisted.internet.tcp import Connection
 from zope.interface import implementer
 
 __all__ = ["CROWDED", "READ", "STOPPING", "Side"]
@@ -24,12 +27,20 @@ STOPPING = 8
 """The gateway is shutting down."""
 
 READ = 64 * 1024
-"""Bytes that Twisted reads at once, and unsent bytes above which it asks a producer to pause
+"""Bytes that Twisted reads at once, and unsent bytes above which it asks a push producer to pause
 (`FileDescriptor.bufferSize`)."""
 LARGE_READ = 256 * 1024
 """Bytes to read at once amid packets of `LARGE_PACKET` bytes and more: fewer and longer reads cost less there, while
 for small packets they would only make the turns of one connection longer."""
 LARGE_PACKET = 32 * 1024
+
+SMALL = 1024
+LARGE = 32 * 1024
+"""Between so many bytes the transport does send, a turn later. Those are windows of many small messages, and one that
+was sent at once comes back in halves, each with its own wake-ups."""
+
+MANY = 16
+"""Pieces from which on they are so small that joining them costs less than handing each to the kernel."""
 
 TCP_KEEP_ALIVE = [
     (getattr(socket, name), value)
@@ -49,18 +60,20 @@ class Side:
     Attributes:
         transport: None before it is connected and after it was lost.
         peer: the other side.
-        full: are there many unsent bytes?
+        unsent: bytes that the transport has not sent yet, or 0 once all are sent. Of a transport that is no plain
+            socket only those are counted that it was given after it had asked to pause.
     """
 
-    __slots__ = ("_excess", "_high", "_reasons", "full", "peer", "transport")
+    __slots__ = ("_full", "_high", "_reasons", "_socket", "peer", "transport", "unsent")
 
     def __init__(self, high: int) -> None:
         self.transport: Any = None
         self.peer: Side | None = None
-        self._high = high - READ
+        self.unsent = 0
+        self._high = high
         self._reasons = 0
-        self.full = False
-        self._excess = 0
+        self._socket: socket.socket | None = None
+        self._full = False
 
     def attach(self, transport: Any) -> None:
         """The transport is connected."""
@@ -71,13 +84,18 @@ class Side:
             handle: Any = transport.getHandle()  # type: ignore[attr-defined]
             for option, value in TCP_KEEP_ALIVE:
                 handle.setsockopt(socket.IPPROTO_TCP, option, value)
-        transport.registerProducer(self, True)
+        plain = isinstance(transport, Connection)
+        if plain:
+            self._socket = transport.getHandle()
+        # A plain socket's bytes are counted here, so it need only say when all are sent.
+        transport.registerProducer(self, not plain)
         if self._reasons:
             transport.pauseProducing()
 
     def detach(self) -> None:
         """The transport is gone; what is written from now on is dropped."""
-        self.transport = None
+        self.transport = self._socket = None
+        self.unsent = 0
         if self.peer is not None:
             self.peer.open(FULL)
 
@@ -104,20 +122,29 @@ class Side:
         if self.transport is not None:
             self.transport.bufferSize = LARGE_READ if size >= LARGE_PACKET else READ
 
-    def write(self, data: bytes) -> None:
+    def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Send bytes, and have the peer wait if too many are unsent."""
         if self.transport is None:
             return
-        self.transport.write(data)
-        if self.full:
-            self._excess += len(data)
-            if self._excess > self._high and self.peer is not None:
-                self.peer.shut(FULL)
+        if self._socket is not None:
+            size = sum(map(len, pieces))
+            later = self.unsent or SMALL < size < LARGE
+            rest = b"".join(pieces) if later else _send(self._socket, pieces, size)
+            if rest:
+                self.unsent += len(rest)
+                self.transport.write(rest)
+        else:
+            data = b"".join(pieces)
+            self.transport.write(data)
+            if self._full:
+                self.unsent += len(data)
+        if self.unsent > self._high and self.peer is not None:
+            self.peer.shut(FULL)
 
     def answer(self, data: bytes) -> None:
         """Send an answer of the gateway's own. A side that does not take its answers is not read for more."""
-        self.write(data)
-        if self.full and self._excess > self._high:
+        self.write([data])
+        if self.unsent > self._high:
             self.shut(UNREAD)
 
     def finish(self) -> None:
@@ -140,6 +167,7 @@ class Side:
 
     def abort(self) -> None:
         """Close at once."""
+        self._socket = None
         if self.transport is not None:
             self.transport.abortConnection()
 
@@ -147,15 +175,27 @@ class Side:
 
     def pauseProducing(self) -> None:
         # Twisted says it again with each write while its buffer is full.
-        if not self.full:
-            self.full = True
-            self._excess = 0
+        if not self._full:
+            self._full = True
+            self.unsent = READ
 
     def resumeProducing(self) -> None:
-        self.full = False
+        self._full = False
+        self.unsent = 0
         self.open(UNREAD)
         if self.peer is not None:
             self.peer.open(FULL)
 
     def stopProducing(self) -> None:
         """The transport was lost; its protocol tells the link."""
+
+
+def _send(connected: socket.socket, pieces: Sequence[bytes | memoryview], size: int) -> bytes:
+    """Give the kernel what it takes of `size` bytes. Returns the rest; an error is left for the transport to find."""
+    if len(pieces) >= MANY:
+        pieces = [b"".join(pieces)]
+    try:
+        sent = connected.send(pieces[0]) if len(pieces) == 1 else connected.sendmsg(pieces)
+    except OSError:
+        sent = 0
+    return b"" if sent == size else b"".join(pieces)[sent:]

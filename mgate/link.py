@@ -130,17 +130,18 @@ class Link:
 
     def _apply(self, direction: Direction, outcome: Outcome) -> None:
         """Do what an outcome says."""
+        size = sum(map(len, outcome.pieces))
         if direction is UPLINK:
-            self._counters.bytes_uplink += len(outcome.forward)
+            self._counters.bytes_uplink += size
             near, far = self.device, self.target
         else:
-            self._counters.bytes_downlink += len(outcome.forward)
+            self._counters.bytes_downlink += size
             near, far = self.target, self.device
-        if outcome.forward:
+        if size:
             if far.transport is None and far is self.target:
                 self._queue(outcome.forward)
             else:
-                far.write(outcome.forward)
+                far.write(outcome.pieces)
         if outcome.reply:
             near.answer(outcome.reply)
         if outcome.close is not None:
@@ -245,7 +246,7 @@ class Link:
         self.target.attach(transport)
         pending, self._pending = self._pending, None
         if pending:
-            self.target.write(b"".join(pending))
+            self.target.write(pending)
         self._owner.joined()
 
     # The end.
@@ -295,7 +296,7 @@ class Link:
         """The gateway gives up: the device is told, and both sides end. Called for what no packet caused."""
         if self.state in ("draining", "closed"):
             return
-        self.device.write(self._relay.fail(error))
+        self.device.write([self._relay.fail(error)])
         self.end(error)
 
     def end(self, error: GateError) -> None:
@@ -329,7 +330,7 @@ class Link:
 
     def _linger(self) -> None:
         """Both sides were told the last thing. Who has been sent all of it is given a moment to close."""
-        owed = self.device.full or self.target.transport is not None
+        owed = self.device.unsent > 0 or self.target.transport is not None
         self._bound(self._limits.drain_timeout if owed else min(LINGER, self._limits.drain_timeout))
 
     def _bound(self, seconds: float) -> None:

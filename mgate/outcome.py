@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -33,8 +33,8 @@ class Question(Protocol):
 class Outcome:
     """What one chunk of bytes, or one answer, led to."""
 
-    forward: bytes = b""
-    """For the far side, already in order."""
+    pieces: Sequence[bytes | memoryview] = ()
+    """For the far side, already in order; not joined, which would copy a large packet once more."""
     reply: bytes = b""
     """Back to the side that the bytes came from."""
     question: Question | None = None
@@ -43,6 +43,11 @@ class Outcome:
     """End the link after `forward` and `reply` are written."""
     release: bool = False
     """The other direction was held until now: the link asks for it with `answer` once this is written."""
+
+    @property
+    def forward(self) -> bytes:
+        """The pieces as one."""
+        return b"".join(self.pieces)
 
 
 class Relay(Protocol):

@@ -331,7 +331,7 @@ class MqttRelay:
 
     def _outcome(self, lane: Lane) -> Outcome:
         """What has gathered since the last one."""
-        outcome = Outcome(b"".join(lane.out), b"".join(lane.reply), lane.question, self.closing, self._released)
+        outcome = Outcome(lane.out, b"".join(lane.reply), lane.question, self.closing, self._released)
         lane.out = lane.reply = NOTHING
         self._releasing, self._released = self._released, False
         return outcome

@@ -73,7 +73,7 @@ class PassingTests(RelayTest):
         for version in (3, 4, 5):
             chunk = publish("a", version=version) + PINGREQ + publish("b", qos=1, version=version) + wire.puback(9)
             outcome = opened(version=version).relay.receive(UPLINK, chunk)
-            self.assertEqual(outcome, Outcome(forward=chunk))
+            self.assertEqual(outcome, Outcome([chunk]))
 
     def test_nothing(self) -> None:
         connection = opened()
