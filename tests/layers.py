@@ -29,6 +29,8 @@ LAYERS = {
     "mgate.limits": 0,
     "mgate.outcome": 0,
     "mgate.session": 0,
+    "mgate.tls.settings": 0,
+    "mgate.tls.status": 0,
     # 1: codecs, rules, and the line that is written when something happened
     "mgate.journal": 1,
     "mgate.coap.message": 1,
@@ -42,6 +44,9 @@ LAYERS = {
     "mgate.mqtt.properties": 1,
     "mgate.mqtt.reasons": 1,
     "mgate.mqtt.text": 1,
+    "mgate.proxyprotocol.header": 1,
+    "mgate.tls.crl": 1,
+    "mgate.tls.ocsp": 1,
     "mgate.websocket.frames": 1,
     # 2: decisions, and the relays with what they are made of
     "mgate.policy": 2,
@@ -79,6 +84,8 @@ PERMITTED = {
     "mgate.policy": ("twisted.internet.defer", "twisted.python.failure"),
     "mgate.journal": ("twisted.logger", "twisted.python.failure"),
     "mgate.handlers": ("twisted.logger",),
+    "mgate.tls.crl": ("cryptography",),
+    "mgate.tls.ocsp": ("cryptography",),
     "mgate.websocket.frames": ("autobahn",),
 }
 """What a module below the transports may import beside the standard library, zope.interface and lower layers."""
