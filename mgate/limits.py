@@ -13,6 +13,8 @@ class Limits:
 
     connect_timeout: float = 10.0
     """From accept to a whole CONNECT."""
+    proxy_header: float = 3.0
+    """From accept to the whole header of the PROXY protocol."""
     connack_timeout: float = 10.0
     """From the forwarded CONNECT to the CONNACK of the target."""
     packet_timeout: float = 30.0
