@@ -44,6 +44,8 @@ LAYERS = {
     "mgate.mqtt.properties": 1,
     "mgate.mqtt.reasons": 1,
     "mgate.mqtt.text": 1,
+    "mgate.proxyprotocol.crc32c": 1,
+    "mgate.proxyprotocol.encode": 1,
     "mgate.proxyprotocol.header": 1,
     "mgate.tls.crl": 1,
     "mgate.tls.ocsp": 1,
