@@ -49,6 +49,7 @@ LAYERS = {
     "mgate.proxyprotocol.header": 1,
     "mgate.tls.crl": 1,
     "mgate.tls.ocsp": 1,
+    "mgate.tls.signed": 1,
     "mgate.websocket.frames": 1,
     # 2: decisions, and the relays with what they are made of
     "mgate.policy": 2,
@@ -88,6 +89,7 @@ PERMITTED = {
     "mgate.handlers": ("twisted.logger",),
     "mgate.tls.crl": ("cryptography",),
     "mgate.tls.ocsp": ("cryptography",),
+    "mgate.tls.signed": ("cryptography",),
     "mgate.websocket.frames": ("autobahn",),
 }
 """What a module below the transports may import beside the standard library, zope.interface and lower layers."""
