@@ -15,6 +15,8 @@ class Limits:
     """From accept to a whole CONNECT."""
     proxy_header: float = 3.0
     """From accept to the whole header of the PROXY protocol."""
+    tls_handshake: float = 10.0
+    """From accept to the end of the TLS handshake, the question of the status of the certificate included."""
     connack_timeout: float = 10.0
     """From the forwarded CONNECT to the CONNACK of the target."""
     packet_timeout: float = 30.0
