@@ -43,6 +43,11 @@ class FindingCache:
         self._findings.move_to_end(key)
         return found[0]
 
+    def expires(self, key: Hashable) -> float:
+        """Until when, in POSIX time, the finding of a key may be used; 0 if there is none."""
+        found = self._findings.get(key)
+        return found[1] if found is not None else 0.0
+
     def put(self, key: Hashable, finding: Finding) -> float:
         """Keep a finding; returns until when, 0 if not at all.
 

@@ -83,6 +83,13 @@ class RevocationMethod(Protocol):
     def check(self, certificate: Certificate, issuer: Certificate) -> Deferred[Finding]:
         """Ask, or join those who already ask about this certificate. The Deferred never fails, but when cancelled."""
 
+    def due(self, certificate: Certificate, issuer: Certificate) -> float | None:
+        """POSIX time at which a live session's certificate is to be asked about again; None if that needs no asking,
+        because the method keeps itself up to date."""
+
+    def renew(self, certificate: Certificate, issuer: Certificate) -> Deferred[Finding]:
+        """As `check`, but asks although there is an answer in memory, and keeps that one if nobody can be asked."""
+
     def start(self) -> None:
         """Begin what the method does in the background."""
 
