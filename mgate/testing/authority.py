@@ -8,109 +8,50 @@ that must be safe. All times are distances from now, so that "expired" is ``-DAY
     pump = fleet.issue("pump", names=["pump.example"])
     fleet.revoke(pump, ReasonFlags.key_compromise)
     fleet.crl().public_bytes(Encoding.PEM)
-    fleet.ocsp_response(pump.certificate.serial_number)
+    fleet.ocsp_response(pump.serial)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
-from pathlib import Path
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ReasonFlags, ocsp
-from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from mgate.testing.credential import (
+    DAY,
+    HOUR,
+    YEAR,
+    Credential,
+    Extensions,
+    PrivateKey,
+    addresses,
+    alternatives,
+    certify,
+    key_usage,
+    new_key,
+    now,
+)
+from mgate.testing.index import Entry, read_index, write_index
+from mgate.testing.resigning import resigned
 from mgate.tls.status import Status
 
-__all__ = ["DAY", "HOUR", "YEAR", "Authority", "Credential", "Entry", "Extensions"]
+__all__ = ["Authority"]
 
-HOUR, DAY, YEAR = timedelta(hours=1), timedelta(days=1), timedelta(days=365)
+MANY = 10 * YEAR
+MOMENT = timedelta(0)
 
-PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-Extensions = Sequence[tuple[x509.ExtensionType, bool]]
-"""Extensions, and whether each is critical."""
-
-CA_USAGE = {"key_cert_sign": True, "crl_sign": True, "digital_signature": True}
-INDEX_TIME = "%y%m%d%H%M%SZ"
 STATUSES = {
     Status.GOOD: ocsp.OCSPCertStatus.GOOD,
     Status.REVOKED: ocsp.OCSPCertStatus.REVOKED,
     Status.UNKNOWN: ocsp.OCSPCertStatus.UNKNOWN,
 }
-
-
-def now() -> datetime:
-    """The present, in the whole seconds that certificates can tell."""
-    return datetime.now(UTC).replace(microsecond=0)
-
-
-@dataclass(frozen=True)
-class Credential:
-    """A certificate with its key and with the certificates that lead to the root, which is not among them."""
-
-    certificate: x509.Certificate
-    key: PrivateKey
-    chain: tuple[x509.Certificate, ...] = ()
-
-    @classmethod
-    def load(cls, certificates: Path, key: Path) -> Credential:
-        """Read what `pem` and `key_pem` were written to.
-
-        Raises:
-            OSError: a file cannot be read.
-            ValueError: it holds something else.
-        """
-        certificate, *chain = x509.load_pem_x509_certificates(certificates.read_bytes())
-        private = load_pem_private_key(key.read_bytes(), None)
-        if not isinstance(private, PrivateKey):
-            raise ValueError(f"{key} is neither an EC nor an RSA key")
-        return cls(certificate, private, tuple(chain))
-
-    @property
-    def pem(self) -> bytes:
-        """The certificate first, then its chain, as TLS sends them (RFC 8446 section 4.4.2)."""
-        return b"".join(each.public_bytes(Encoding.PEM) for each in (self.certificate, *self.chain))
-
-    @property
-    def key_pem(self) -> bytes:
-        """The key, without a password."""
-        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What an authority knows of one certificate: a line of its index.
-
-    Attributes:
-        serial: the serial number.
-        expires: the end of its validity.
-        subject: for people.
-        revoked: since when it is revoked, or None.
-        reason: why, if that was said.
-    """
-
-    serial: int
-    expires: datetime
-    subject: str = ""
-    revoked: datetime | None = None
-    reason: ReasonFlags | None = None
-
-    @property
-    def status(self) -> Status:
-        """What an OCSP responder says of it."""
-        return Status.GOOD if self.revoked is None else Status.REVOKED
 
 
 @dataclass
@@ -136,20 +77,17 @@ class Authority:
     @classmethod
     def root(cls, name: str, *, ocsp_url: str = "", crl_urls: Sequence[str] = ()) -> Authority:
         """A new trust anchor."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = _named(name)
-        builder = _builder(subject, key, -DAY, 10 * YEAR).issuer_name(subject)
-        certificate = _extended(builder, _authority_extensions(key, CA_USAGE)).sign(key, hashes.SHA256())
-        return cls(name, Credential(certificate, key), ocsp_url, crl_urls)
+        extensions = _authority_extensions(crl_sign=True)
+        credential = certify(name, new_key(), None, not_before=-DAY, not_after=MANY, extensions=extensions)
+        return cls(name, credential, ocsp_url, crl_urls)
 
     def intermediate(
         self, name: str, *, ocsp_url: str = "", crl_urls: Sequence[str] = (), crl_sign: bool = True
     ) -> Authority:
         """A new authority that this one vouches for; without `crl_sign` it must not sign CRLs (RFC 5280 4.2.1.3)."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        extensions = _authority_extensions(key, CA_USAGE | {"crl_sign": crl_sign})
-        credential = self._sign(_named(name), key, -DAY, 5 * YEAR, [*extensions, *self._addresses(None, None)])
-        self._enter(credential.certificate)
+        extensions = [*_authority_extensions(crl_sign=crl_sign), *addresses(self.ocsp_url, self.crl_urls)]
+        credential = certify(name, new_key(), self.credential, not_before=-DAY, not_after=MANY, extensions=extensions)
+        self._enter(credential)
         return Authority(name, credential, ocsp_url, crl_urls)
 
     def issue(
@@ -180,20 +118,28 @@ class Authority:
             serial: its serial number, instead of a random one.
             extensions: more of them.
         """
-        key = key or ec.generate_private_key(ec.SECP256R1())
         wanted: list[tuple[x509.ExtensionType, bool]] = [
             (x509.BasicConstraints(ca=False, path_length=None), True),
-            (_key_usage(digital_signature=True), True),
-            *self._addresses(ocsp_url, crl_urls),
+            (key_usage("digital_signature"), True),
+            *addresses(
+                self.ocsp_url if ocsp_url is None else ocsp_url, self.crl_urls if crl_urls is None else crl_urls
+            ),
+            *alternatives(names),
             *extensions,
         ]
         if usage:
             wanted.append((x509.ExtendedKeyUsage(usage), False))
-        if alternatives := [_alternative(each) for each in names]:
-            wanted.append((x509.SubjectAlternativeName(alternatives), False))
-        credential = self._sign(_named(name), key, not_before, not_after, wanted, serial)
+        credential = certify(
+            name,
+            key or new_key(),
+            self.credential,
+            not_before=not_before,
+            not_after=not_after,
+            serial=serial,
+            extensions=wanted,
+        )
         if known:
-            self._enter(credential.certificate)
+            self._enter(credential)
         return credential
 
     def revoke(
@@ -201,14 +147,14 @@ class Authority:
         credential: Credential,
         reason: ReasonFlags | None = ReasonFlags.key_compromise,
         *,
-        since: timedelta = timedelta(0),
+        since: timedelta = MOMENT,
     ) -> None:
         """Revoke a certificate; with ``certificate_hold`` until `release`."""
-        self._enter(credential.certificate, now() + since, reason)
+        self._enter(credential, now() + since, reason)
 
     def release(self, credential: Credential) -> None:
         """Take back that a certificate was revoked."""
-        self._enter(credential.certificate)
+        self._enter(credential)
 
     def crl(
         self,
@@ -248,10 +194,7 @@ class Authority:
             builder = builder.add_extension(extension, critical)
         for entry in self.index.values() if entries is None else entries:
             if entry.revoked is not None:
-                revoked = x509.RevokedCertificateBuilder().serial_number(entry.serial).revocation_date(entry.revoked)
-                if entry.reason is not None:
-                    revoked = revoked.add_extension(x509.CRLReason(entry.reason), False)
-                builder = builder.add_revoked_certificate(revoked.build())
+                builder = builder.add_revoked_certificate(_revoked(entry, entry.revoked))
         return builder.sign(key or own.key, hashes.SHA256())
 
     def ocsp_response(
@@ -264,9 +207,9 @@ class Authority:
         nonce: bytes | None = None,
         delegate: Credential | None = None,
         key: PrivateKey | None = None,
-        id_algorithm: hashes.HashAlgorithm | None = None,
         algorithm: hashes.HashAlgorithm | None = None,
-        responder_id: ocsp.OCSPResponderEncoding = ocsp.OCSPResponderEncoding.HASH,
+        by_name: bool = False,
+        signature: str = "sha256",
     ) -> bytes:
         """Sign a response about one certificate of this authority (RFC 6960 section 4.2), in DER.
 
@@ -277,9 +220,9 @@ class Authority:
             nonce: what the request asked to see again.
             delegate: signs instead of the authority itself, and its certificate is enclosed.
             key: signs instead of the key of who is named as responder.
-            id_algorithm: the hash in the certID, instead of SHA-1, which is what most ask with.
-            algorithm: the hash to sign with, instead of SHA-256.
-            responder_id: names the responder by its key or by its name.
+            algorithm: the hash in the certID, instead of SHA-1, which is what most ask with.
+            by_name: the responder is named by its subject and not by the hash of its key.
+            signature: ``sha256``, or what `mgate.testing.resigning.resigned` offers.
         """
         entry = self.index.get(serial)
         if status is None:
@@ -289,25 +232,25 @@ class Authority:
             revoked, reason = (entry.revoked, entry.reason) if entry else (None, None)
             revoked = revoked or now() - DAY
         signer = delegate or self.credential
-        id_algorithm = id_algorithm or hashes.SHA1()
-        name_hash, key_hash = self.identifiers(id_algorithm)
+        algorithm = algorithm or hashes.SHA1()
         builder = ocsp.OCSPResponseBuilder().add_response_by_hash(
-            name_hash,
-            key_hash,
+            *self.identifiers(algorithm),
             serial,
-            id_algorithm,
+            algorithm,
             STATUSES[status],
             now() + this_update,
             None if next_update is None else now() + next_update,
             revoked,
             reason,
         )
-        builder = builder.responder_id(responder_id, signer.certificate)
+        encoding = ocsp.OCSPResponderEncoding.NAME if by_name else ocsp.OCSPResponderEncoding.HASH
+        builder = builder.responder_id(encoding, signer.certificate)
         if delegate is not None:
             builder = builder.certificates([delegate.certificate])
         if nonce is not None:
             builder = builder.add_extension(x509.OCSPNonce(nonce), False)
-        return builder.sign(key or signer.key, algorithm or hashes.SHA256()).public_bytes(Encoding.DER)
+        response = builder.sign(key or signer.key, hashes.SHA256()).public_bytes(Encoding.DER)
+        return response if signature == "sha256" else resigned(response, key or signer.key, signature)
 
     def identifiers(self, algorithm: hashes.HashAlgorithm) -> tuple[bytes, bytes]:
         """The issuerNameHash and the issuerKeyHash by which requests name this authority (RFC 6960 4.1.1)."""
@@ -321,116 +264,34 @@ class Authority:
         return _digest(certificate.subject.public_bytes(), algorithm), _digest(key.public_bytes(*coding), algorithm)
 
     def index_text(self) -> str:
-        """The index in the format of ``openssl ca`` and ``openssl ocsp -index``."""
-        lines = []
-        for entry in self.index.values():
-            kind, since = "V", ""
-            if entry.revoked is not None:
-                kind, since = "R", entry.revoked.strftime(INDEX_TIME)
-                since += f",{entry.reason.value}" if entry.reason else ""
-            serial = f"{entry.serial:X}"
-            serial = serial.zfill(len(serial) + len(serial) % 2)
-            expires = entry.expires.strftime(INDEX_TIME)
-            lines.append("\t".join([kind, expires, since, serial, "unknown", f"/CN={entry.subject}"]) + "\n")
-        return "".join(lines)
+        """The index as OpenSSL writes it, for a file."""
+        return write_index(self.index.values())
 
     def read_index(self, text: str) -> None:
-        """Replace the index by one in the format of `index_text`.
+        """Replace the index by what `index_text` returned or ``openssl ca`` wrote.
 
         Raises:
             ValueError: a line has another format.
         """
-        found = {}
-        for line in text.splitlines():
-            kind, expires, since, serial, _, subject = line.split("\t")
-            revoked, _, reason = since.partition(",")
-            found[int(serial, 16)] = Entry(
-                int(serial, 16),
-                datetime.strptime(expires, INDEX_TIME).replace(tzinfo=UTC),
-                subject.removeprefix("/CN="),
-                datetime.strptime(revoked, INDEX_TIME).replace(tzinfo=UTC) if kind == "R" else None,
-                ReasonFlags(reason) if reason else None,
-            )
-        self.index = found
+        self.index = read_index(text)
 
     def _enter(
-        self, certificate: x509.Certificate, revoked: datetime | None = None, reason: ReasonFlags | None = None
+        self, credential: Credential, revoked: datetime | None = None, reason: ReasonFlags | None = None
     ) -> None:
-        (name,) = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        entry = Entry(certificate.serial_number, certificate.not_valid_after_utc, str(name.value), revoked, reason)
-        self.index[entry.serial] = replace(entry, reason=reason if revoked else None)
-
-    def _addresses(self, ocsp_url: str | None, crl_urls: Sequence[str] | None) -> Extensions:
-        """authorityInfoAccess and cRLDistributionPoints, as far as there are any."""
-        found: list[tuple[x509.ExtensionType, bool]] = []
-        if url := self.ocsp_url if ocsp_url is None else ocsp_url:
-            responder = x509.UniformResourceIdentifier(url)
-            access = x509.AccessDescription(AuthorityInformationAccessOID.OCSP, responder)
-            found.append((x509.AuthorityInformationAccess([access]), False))
-        if urls := self.crl_urls if crl_urls is None else crl_urls:
-            points = [
-                x509.DistributionPoint([x509.UniformResourceIdentifier(each)], None, None, None) for each in urls
-            ]
-            found.append((x509.CRLDistributionPoints(points), False))
-        return found
-
-    def _sign(
-        self,
-        subject: x509.Name,
-        key: PrivateKey,
-        not_before: timedelta,
-        not_after: timedelta,
-        extensions: Extensions,
-        serial: int | None = None,
-    ) -> Credential:
-        own = self.credential
-        builder = _builder(subject, key, not_before, not_after, serial).issuer_name(own.certificate.subject)
-        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(own.key.public_key())
-        certificate = _extended(builder, [*extensions, (identifier, False)]).sign(own.key, hashes.SHA256())
-        self_signed = own.certificate.issuer == own.certificate.subject
-        return Credential(certificate, key, () if self_signed else (own.certificate, *own.chain))
+        expires = credential.certificate.not_valid_after_utc
+        self.index[credential.serial] = Entry(credential.serial, expires, credential.name, revoked, reason)
 
 
-def _named(name: str) -> x509.Name:
-    return x509.Name([
-        x509.NameAttribute(NameOID.ORGANIZATION_NAME, "mgate test"),
-        x509.NameAttribute(NameOID.COMMON_NAME, name),
-    ])  # fmt: skip
+def _authority_extensions(*, crl_sign: bool) -> Extensions:
+    usage = key_usage("digital_signature", "key_cert_sign", *(["crl_sign"] if crl_sign else []))
+    return [(x509.BasicConstraints(ca=True, path_length=None), True), (usage, True)]
 
 
-def _builder(
-    subject: x509.Name, key: PrivateKey, not_before: timedelta, not_after: timedelta, serial: int | None = None
-) -> x509.CertificateBuilder:
-    builder = x509.CertificateBuilder().subject_name(subject).public_key(key.public_key())
-    builder = builder.serial_number(serial or x509.random_serial_number())
-    builder = builder.not_valid_before(now() + not_before).not_valid_after(now() + not_after)
-    return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
-
-
-def _extended(builder: x509.CertificateBuilder, extensions: Extensions) -> x509.CertificateBuilder:
-    for extension, critical in extensions:
-        builder = builder.add_extension(extension, critical)
-    return builder
-
-
-def _authority_extensions(key: PrivateKey, usage: dict[str, bool]) -> Extensions:
-    return [(x509.BasicConstraints(ca=True, path_length=None), True), (_key_usage(**usage), True)]
-
-
-def _key_usage(**usage: bool) -> x509.KeyUsage:
-    """What is not named is not allowed."""
-    names = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
-             "key_cert_sign", "crl_sign", "encipher_only", "decipher_only")  # fmt: skip
-    return x509.KeyUsage(**dict.fromkeys(names, False) | usage)
-
-
-def _alternative(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ip_address(name))
-    except ValueError:
-        if ":" in name:
-            return x509.UniformResourceIdentifier(name)
-        return x509.RFC822Name(name) if "@" in name else x509.DNSName(name)
+def _revoked(entry: Entry, since: datetime) -> x509.RevokedCertificate:
+    builder = x509.RevokedCertificateBuilder().serial_number(entry.serial).revocation_date(since)
+    if entry.reason is not None:
+        builder = builder.add_extension(x509.CRLReason(entry.reason), False)
+    return builder.build()
 
 
 def _digest(data: bytes, algorithm: hashes.HashAlgorithm) -> bytes:

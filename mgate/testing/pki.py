@@ -23,7 +23,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ReasonFlags
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from mgate.testing.authority import DAY, HOUR, YEAR, Authority, Credential
+from mgate.testing.authority import Authority
+from mgate.testing.credential import DAY, HOUR, YEAR, Credential
 
 __all__ = ["OTHER_NAME", "SERVER_NAMES", "SLOW", "UNTRUSTED", "Pki"]
 
