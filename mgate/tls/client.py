@@ -61,7 +61,7 @@ class HandshakeFailed(ConnectError):
     """The target is there, but there is no TLS connection to it; the text says why."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(string=text)
+        super().__init__(string=text)  # type: ignore[no-untyped-call]
 
     def __str__(self) -> str:
         return str(self.args[0])
