@@ -108,7 +108,8 @@ def _host(host: str, bracketed: bool) -> str:
         except ValueError:
             raise FetchError(f"{host!r} is no plain address") from None
     labels = host.removesuffix(".").split(".")
-    if len(host) > 253 or not all(0 < len(each) < 64 and each.replace("-", "").replace("_", "").isalnum() for each in labels):
+    plain = all(0 < len(each) < 64 and each.replace("-", "").replace("_", "").isalnum() for each in labels)
+    if len(host) > 253 or not plain:
         raise FetchError(f"{host[:64]!r} is no host name")
     return host
 
@@ -125,8 +126,8 @@ def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
 def is_public(address: Address) -> bool:
     """Whether an address is one of the public internet, and carries no other address that might not be.
 
-    Not public are private, shared, loopback, link-local, multicast, reserved and unspecified ones (RFC 6890), and all of
-    IPv6 beside global unicast, so that mapped IPv4 (``::ffff:10.0.0.1``), NAT64 and 6to4 do not lead around the rule.
+    Not public are private, shared, loopback, link-local, multicast, reserved and unspecified ones (RFC 6890), and all
+    of IPv6 beside global unicast, so that mapped IPv4 (``::ffff:10.0.0.1``), NAT64 and 6to4 are no way around the rule.
     """
     if isinstance(address, IPv6Address):
         return address in GLOBAL_UNICAST and address not in SIX_TO_FOUR and address.is_global

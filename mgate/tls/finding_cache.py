@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
-from mgate.tls.revocation_method import retry_after
+from mgate.tls.revocation_method import FIRST_RETRY, retry_after
 from mgate.tls.status import Finding, Status
 
 __all__ = ["FindingCache"]
@@ -51,8 +51,9 @@ class FindingCache:
     def put(self, key: Hashable, finding: Finding) -> float:
         """Keep a finding; returns until when, 0 if not at all.
 
-        A revocation is final unless it is a hold (RFC 5280 section 5.3.1), so it is kept for an hour at least. That
-        nobody could be asked is kept for 5 seconds, and twice as long each time that it happens again, up to 30.
+        A revocation is final unless it is a hold (RFC 5280 section 5.3.1), so it is kept for an hour at least, a hold
+        for 5 seconds. That nobody could be asked is kept for 5 seconds, and twice as long each time that it happens
+        again, up to 30.
         """
         now = self._now()
         failures = 0
@@ -61,8 +62,8 @@ class FindingCache:
             before = self._findings.get(key)
             failures = before[2] + 1 if before is not None else 1
             expires = now + retry_after(failures)
-        elif finding.status is Status.REVOKED and not finding.on_hold:
-            expires = max(expires, now + REVOKED_AT_LEAST)
+        elif finding.status is Status.REVOKED:
+            expires = max(expires, now + (FIRST_RETRY if finding.on_hold else REVOKED_AT_LEAST))
         self._findings.pop(key, None)
         if expires <= now:
             return 0.0

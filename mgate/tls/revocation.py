@@ -3,7 +3,7 @@
 Rules:
 
 1. The verify callback asks `decide`, which answers from memory. None means: not known, so the handshake is held and,
-   once the device has proved that it has the key, `check_chain` or `check_all` finds out.
+   once the device has proved that it has the key, `check_chain` finds out.
 2. All methods must pass. The worst answer counts: revoked before unknown before unavailable before good.
 3. `on_failure = "soft"` accepts what nobody could be asked about. It never accepts "unknown": somebody was asked, and
    knows of no such certificate (RFC 6960 section 2.2).
@@ -15,7 +15,7 @@ Rules:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from cryptography.x509 import Certificate
@@ -97,6 +97,7 @@ class RevocationChecker:
         self._methods: list[tuple[RevocationMethod, int]] = []
         self._watches = Watches(clock, now, self.counters)
         self._subscribers: list[Callable[[], None]] = []
+        self._telling: Any = None
         memory = FindingCache(now) if cache is None else cache
         for name in settings.methods:
             make, depth = CHECKS[name]
@@ -115,6 +116,9 @@ class RevocationChecker:
     def stop(self) -> None:
         """End every timer and request; held handshakes are told that nobody could be asked."""
         self._watches.stop()
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
         for method, _ in self._methods:
             method.stop()
 
@@ -153,15 +157,7 @@ class RevocationChecker:
             Fires, perhaps at once, with the worst finding. It fails only if it is cancelled, which gives up the place
             among those who wait.
         """
-        return self._check([(depth, pair) for depth, pair in _pairs(chain)])
-
-    def check_all(self, pairs: Sequence[Pair]) -> Deferred[Finding]:
-        """As `check_chain`, for (certificate, issuer) pairs of one chain in any order.
-
-        How deep each stands is told from the pairs, the lowest being taken for the device's own. Where the pair below
-        is left out, more is asked than the depths demand, never less.
-        """
-        return self._check([(_depth(pair, pairs), pair) for pair in pairs])
+        return self._check(_pairs(chain))
 
     def revoked(self, chain: Mapping[int, Certificate]) -> Finding | None:
         """What is known by now against the certificates of a live session, from memory; None if nothing."""
@@ -261,8 +257,13 @@ class RevocationChecker:
 
     def _found_revoked(self, issuer_key: bytes) -> None:
         self._watches.look(issuer_key)
+        if self._telling is None:  # in another turn: what a subscriber raises must not become an answer of the method
+            self._telling = self._clock.callLater(0, self._tell)
+
+    def _tell(self) -> None:
+        self._telling = None
         for callback in list(self._subscribers):
-            callback()
+            self._clock.callLater(0, callback)
 
 
 def _worse(one: Finding, other: Finding) -> Finding:
@@ -274,11 +275,3 @@ def _worse(one: Finding, other: Finding) -> Finding:
 def _pairs(chain: Mapping[int, Certificate]) -> Iterator[tuple[int, Pair]]:
     """Every certificate of a chain but the trust anchor, with its depth and its issuer."""
     return ((depth, (chain[depth], chain[depth + 1])) for depth in sorted(chain) if depth + 1 in chain)
-
-
-def _depth(pair: Pair, pairs: Sequence[Pair]) -> int:
-    """How many of the pairs stand below a pair; never more than there are, even if they were a circle."""
-    depth, certificate = 0, pair[0]
-    while depth < len(pairs) and (below := [subject for subject, issuer in pairs if issuer == certificate]):
-        depth, certificate = depth + 1, below[0]
-    return depth

@@ -27,15 +27,22 @@ from twisted.python.failure import Failure
 from mgate.tls.status import Finding, Status
 
 __all__ = [
-    "CertificateKey", "Coalesced", "IssuerKeys", "Report", "RevocationCounters", "RevocationMethod", "retry_after",
-]  # fmt: skip
+    "FIRST_RETRY",
+    "CertificateKey",
+    "Coalesced",
+    "IssuerKeys",
+    "Report",
+    "RevocationCounters",
+    "RevocationMethod",
+    "retry_after",
+]
 
 ISSUERS = 256
 FIRST_RETRY = 5.0
 LAST_RETRY = 30.0
 
 Report = Callable[[str, str], None]
-"""Called with a word of a closed list and a short text, for the log: ``report("ocsp_failed", "http://...: timeout")``."""
+"""Called for the log with a word of a closed list and a text: ``report("ocsp_failed", "http://...: no answer")``."""
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 from cryptography.x509 import Certificate
@@ -49,6 +49,7 @@ class _Live:
     issuer: Certificate
     methods: tuple[RevocationMethod, ...]
     watches: set[_Watch] = field(default_factory=set)
+    scheduled: int = 0
 
     def revoked(self) -> Finding | None:
         for method in self.methods:
@@ -76,6 +77,7 @@ class Watches:
         self._by_issuer: dict[bytes, dict[CertificateKey, None]] = {}
         self._due: list[tuple[float, int, CertificateKey, _Live, RevocationMethod]] = []
         self._number = 0
+        self._dead = 0
         self._renewing = 0
         self._started = False
         self._timer: Any = None
@@ -98,14 +100,18 @@ class Watches:
                     for method in methods:
                         self._schedule(key, live, method)
                 live.watches.add(watch)
+                if live.revoked() is not None:  # it became known while the handshake was held for another reason
+                    self.look(key.issuer_key)
         return lambda: self._remove(watch)
 
     def look(self, issuer_key: bytes) -> None:
         """Something of this issuer is revoked: cut the sessions that are concerned, beginning in the next turn."""
         if issuer_key in self._looks:
             self._looks[issuer_key].cancel()
+            del self._looks[issuer_key]
         if issuer_key in self._by_issuer:
-            self._looks[issuer_key] = self._clock.callLater(0, self._slice, issuer_key, list(self._by_issuer[issuer_key]))
+            keys = list(self._by_issuer[issuer_key])
+            self._looks[issuer_key] = self._clock.callLater(0, self._slice, issuer_key, keys)
 
     def start(self) -> None:
         """Begin to ask again."""
@@ -128,6 +134,7 @@ class Watches:
             live.watches.discard(watch)
             if not live.watches:
                 del self._live[key]
+                self._dead += live.scheduled
                 of_issuer = self._by_issuer[key.issuer_key]
                 del of_issuer[key]
                 if not of_issuer:
@@ -143,14 +150,19 @@ class Watches:
                 for watch in list(live.watches):
                     self._remove(watch)
                     self._counters.cut += 1
-                    watch.cut(finding)
+                    self._clock.callLater(0, watch.cut, finding)
         if len(keys) > SLICE:
             self._looks[issuer_key] = self._clock.callLater(0, self._slice, issuer_key, keys[SLICE:])
 
     def _schedule(self, key: CertificateKey, live: _Live, method: RevocationMethod) -> None:
         due = method.due(live.certificate, live.issuer)
+        if len(self._due) >= RENEWED and self._dead * 4 > RENEWED:
+            self._due = [each for each in self._due if self._live.get(each[2]) is each[3]]
+            heapify(self._due)
+            self._dead = 0
         if due is not None and len(self._due) < RENEWED:
             self._number += 1
+            live.scheduled += 1
             heappush(self._due, (max(due, self._now() + SOONEST), self._number, key, live, method))
             self._arm()
 
@@ -165,7 +177,10 @@ class Watches:
         self._timer = None
         while self._due and self._due[0][0] <= self._now() and self._renewing < AT_ONCE:
             _, _, key, live, method = heappop(self._due)
-            if self._live.get(key) is live:
+            live.scheduled -= 1
+            if self._live.get(key) is not live:
+                self._dead -= 1
+            else:
                 self._renewing += 1
                 method.renew(live.certificate, live.issuer).addCallback(self._renewed, key, live, method)
         self._arm()
