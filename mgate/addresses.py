@@ -2,7 +2,8 @@
 
 A listener binds ``":1884"`` (all interfaces), ``"127.0.0.1:1884"``, ``"[::1]:1884"``, or a Twisted endpoint string such
 as ``"unix:/run/mgate.sock"`` or ``"systemd:domain=INET:name=mqtt"``. A target is ``"mqtt://broker:1883"``,
-``"broker:1883"``, ``"broker"`` or ``"unix:/run/broker.sock"``. `mgate.config` calls both parsers.
+``"broker:1883"``, ``"broker"``, ``"mqtts://broker:8883"`` (with TLS) or ``"unix:/run/broker.sock"``. `mgate.tables`
+calls both parsers.
 """
 
 from __future__ import annotations
@@ -13,10 +14,18 @@ from ipaddress import ip_address
 __all__ = ["ListenAddress", "TargetAddress", "parse_listen", "parse_target", "split_host_port"]
 
 ENDPOINTS = ("tcp", "tcp6", "unix", "systemd")
-TLS_ENDPOINTS = ("ssl", "tls", "haproxy", "autobahn")
-TARGET_SCHEMES = ("mqtt", "tcp")
-LATER_SCHEMES = ("mqtts", "ssl", "tls", "ws", "wss", "http", "https", "coap", "coaps")
+REPLACED_ENDPOINTS = {
+    "ssl": "write the address alone, and the certificate into [listener.tls]",
+    "tls": "write the address alone, and the certificates into [listener.tls]",
+    "haproxy": "write the address alone, and who may send a PROXY header into trusted_proxies",
+}
+"""Endpoints of Twisted that would bring their own TLS or PROXY protocol, and what stands for them here."""
+LATER_ENDPOINTS = ("autobahn",)
+PLAIN_SCHEMES = ("mqtt", "tcp")
+TLS_SCHEMES = ("mqtts", "ssl", "tls")
+LATER_SCHEMES = ("ws", "wss", "http", "https", "coap", "coaps")
 MQTT_PORT = 1883
+MQTTS_PORT = 8883
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +69,18 @@ class ListenAddress:
 
 @dataclass(frozen=True, slots=True)
 class TargetAddress:
-    """Where a target is dialled: a host and a port, or the path of a unix socket."""
+    """Where a target is dialled: a host and a port, with TLS or without, or the path of a unix socket."""
 
     host: str = ""
     port: int = 0
     path: str = ""
+    tls: bool = False
 
     def __str__(self) -> str:
         if self.path:
             return f"unix:{self.path}"
-        return f"mqtt://[{self.host}]:{self.port}" if ":" in self.host else f"mqtt://{self.host}:{self.port}"
+        scheme = "mqtts" if self.tls else "mqtt"
+        return f"{scheme}://[{self.host}]:{self.port}" if ":" in self.host else f"{scheme}://{self.host}:{self.port}"
 
 
 def parse_listen(text: str) -> ListenAddress:
@@ -81,7 +92,9 @@ def parse_listen(text: str) -> ListenAddress:
     prefix = text.partition(":")[0].lower()
     if prefix in ENDPOINTS:
         return ListenAddress(text, endpoint=text)
-    if prefix in TLS_ENDPOINTS:
+    if prefix in REPLACED_ENDPOINTS:
+        raise ValueError(f"{prefix!r} endpoints are not used: {REPLACED_ENDPOINTS[prefix]}")
+    if prefix in LATER_ENDPOINTS:
         raise ValueError(f"{prefix!r} endpoints are not available in this version")
     host, port = split_host_port(text)
     if port is None:
@@ -117,12 +130,15 @@ def parse_target(text: str) -> TargetAddress:
         raise ValueError("credentials have no place in a target: a handler can set them in auth_connect")
     if scheme.lower() in LATER_SCHEMES:
         raise ValueError(f"{scheme!r} targets are not available in this version")
-    if scheme.lower() not in TARGET_SCHEMES:
-        raise ValueError(f"{scheme!r} is no known scheme: write mqtt://host:port")
+    tls = scheme.lower() in TLS_SCHEMES
+    if not tls and scheme.lower() not in PLAIN_SCHEMES:
+        raise ValueError(f"{scheme!r} is no known scheme: write mqtt://host:port or mqtts://host:port")
     host, port = split_host_port(rest.removesuffix("/") if separator else rest)
     if not host:
         raise ValueError(f"{text!r} has no host: write mqtt://host:port")
-    return TargetAddress(host, MQTT_PORT if port is None else port)
+    if port is None:
+        port = MQTTS_PORT if tls else MQTT_PORT
+    return TargetAddress(host, port, tls=tls)
 
 
 def split_host_port(text: str) -> tuple[str, int | None]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import attrs
 
+from mgate.addresses import ListenAddress
 from mgate.config import Configuration, Listener
-from mgate.limits import Limits
-from mgate.settings import DEFAULT, Path, spell
+from mgate.settings import DEFAULT, Path, numbered, spell
+from mgate.tls.settings import ServerName
 
 __all__ = ["mask", "rows"]
 
@@ -46,18 +47,24 @@ def _values(configuration: Configuration) -> list[tuple[Path, Any]]:
         (("seed_defaults",), tables.seed_defaults),
     ]
     found += [(("log", field.name), getattr(tables.log, field.name)) for field in attrs.fields(type(tables.log))]
-    found += _limits(("limits",), tables.limits)
+    found += _flat(("limits",), tables.limits)
     for name, listener in configuration.listeners.items():
         path = ("listener", name)
-        names = [field.name for field in attrs.fields(Listener) if field.name != "limits"]
-        found += [((*path, key), getattr(listener, key)) for key in names]
+        for field in attrs.fields(Listener):
+            if field.name != "limits":
+                found += _flat((*path, field.name), getattr(listener, field.name))
         own = configuration.tree.get((*path, "limits")) or ()
-        found += [(limit, value) for limit, value in _limits((*path, "limits"), listener.limits) if limit[-1] in own]
+        found += [(limit, value) for limit, value in _flat((*path, "limits"), listener.limits) if limit[-1] in own]
     return found
 
 
-def _limits(path: Path, limits: Limits) -> list[tuple[Path, Any]]:
-    return [((*path, field.name), getattr(limits, field.name)) for field in fields(limits)]
+def _flat(path: Path, value: Any) -> list[tuple[Path, Any]]:
+    """A value, or those of a table or of a list of tables; nothing for a table that is not in use."""
+    if is_dataclass(value) and not isinstance(value, ListenAddress):
+        return [row for field in fields(value) for row in _flat((*path, field.name), getattr(value, field.name))]
+    if isinstance(value, tuple) and value and isinstance(value[0], ServerName):
+        return [row for number, item in enumerate(value, 1) for row in _flat((*path, numbered(number)), item)]
+    return [] if value is None else [(path, value)]
 
 
 def _toml(value: Any) -> str:

@@ -33,7 +33,10 @@ class Options(usage.Options):
         "over the file."
     )
 
-    optFlags = [["seed-defaults", None, "Start the listeners of the Go mGate: MQTT on :1884 to localhost:1883"]]
+    optFlags = [
+        ["seed-defaults", None, "Start the listeners of the Go mGate: MQTT on :1884 to localhost:1883, and where their "
+         "certificates are named, those with TLS on :8883 and :8884"],
+    ]  # fmt: skip
     optParameters = [
         ["config", "c", None, "Read this TOML file"],
         ["log-format", None, None, "Write log lines as: text, json"],
@@ -46,6 +49,7 @@ class Options(usage.Options):
         super().__init__()  # type: ignore[no-untyped-call]
         self._listens: list[str] = []
         self._targets: list[str] = []
+        self._certificates: list[tuple[str, str, str]] = []
         self._handlers: list[str] = []
         self._folders: list[str] = []
         self._sets: list[str] = []
@@ -56,8 +60,21 @@ class Options(usage.Options):
         self._listens.append(value)
 
     def opt_target(self, value: str) -> None:
-        """Dial [NAME=]ADDRESS, as in mqtt://localhost:1883. Repeat it to name addresses that are tried in turn."""
+        """Dial [NAME=]ADDRESS, as in mqtt://localhost:1883, or mqtts://broker:8883 (TLS). Repeat it to name addresses
+        that are tried in turn."""
         self._targets.append(value)
+
+    def opt_cert(self, value: str) -> None:
+        """Listen with TLS, and this certificate (PEM, with its chain): [NAME=]FILE. Needs --key."""
+        self._certificates.append(("--cert", "cert_file", value))
+
+    def opt_key(self, value: str) -> None:
+        """The key of --cert (PEM): [NAME=]FILE."""
+        self._certificates.append(("--key", "key_file", value))
+
+    def opt_client_ca(self, value: str) -> None:
+        """Demand certificates of devices, signed by one of these (PEM): [NAME=]FILE. Needs --cert."""
+        self._certificates.append(("--client-ca", "client_ca_file", value))
 
     def opt_handler(self, value: str) -> None:
         """Let NAME[:ARGUMENTS] judge. Repeatable: all must agree, in this order. Replaces those of other sources."""
@@ -101,7 +118,7 @@ class Options(usage.Options):
 
     def _overlay(self, tree: Tree) -> list[str]:
         """Put the options over the other sources; returns what is wrong with them, one line each."""
-        from mgate.settings import Origin
+        from mgate.settings import Origin, anchored
 
         problems: list[str] = []
         targets: dict[str, list[str]] = {}
@@ -114,6 +131,12 @@ class Options(usage.Options):
                     targets.setdefault(name, []).append(address)
                 else:
                     tree.set(("listener", name, "listen"), address, Origin("option", option))
+        for option, key, value in self._certificates:
+            name, file = _named(value, tree)
+            if name is None:
+                problems.append(f"{option} {value}: say which listener: {option} NAME={file}")
+            else:
+                tree.set(("listener", name, "tls", key), anchored(key, file, os.getcwd()), Origin("option", option))
         for name, addresses in targets.items():
             tree.set(("listener", name, "target"), addresses, Origin("option", "--target"))
         if self._handlers:
@@ -132,7 +155,8 @@ class Options(usage.Options):
             if not equals or not all(path):
                 problems.append(f"--set {key}: write --set KEY=VALUE")
             else:
-                tree.set(path, _value(raw), Origin("option", f"--set {key.strip()}"))
+                value = anchored(path[-1], _value(raw), os.getcwd())
+                tree.set(path, value, Origin("option", f"--set {key.strip()}"))
         if self["seed-defaults"]:
             tree.set(("seed_defaults",), True, Origin("option", "--seed-defaults"))
         return problems

@@ -6,6 +6,7 @@ A path is a tuple of keys; the tables of ``[[listener]]`` are kept under their n
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -13,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
-__all__ = ["DEFAULT", "NAME", "Origin", "Path", "Tree", "read_file", "spell"]
+__all__ = ["DEFAULT", "NAME", "Origin", "Path", "Tree", "anchored", "numbered", "read_file", "spell"]
 
 Path = tuple[str, ...]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
-NAMELESS = "#"
-"""What stands in front of the number of a listener whose name cannot be used; no name begins with it."""
+NUMBER = "#"
+"""What stands in front of a number in a path: of a listener whose name cannot be used, or of an item of a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +37,26 @@ class Origin:
 DEFAULT = Origin("default", "")
 
 
+def numbered(number: int) -> str:
+    """The part of a path that stands for an item of a list, the first being 1. No name and no key looks like it."""
+    return f"{NUMBER}{number}"
+
+
 def spell(path: Path) -> str:
-    """Write a path as messages do: ``listener "mqtt".limits.max_packet_size``."""
-    if path[:1] == ("listener",) and len(path) > 1:
-        if path[1].startswith(NAMELESS):
-            return ".".join((f"listener {path[1].removeprefix(NAMELESS)}", *path[2:]))
-        return ".".join((f'listener "{path[1]}"', *path[2:]))
-    return ".".join(path)
+    """Write a path as messages do: ``listener "mqtt".limits.max_packet_size``, ``listener "mqtt".target 2``."""
+    if path[:1] == ("listener",) and len(path) > 1 and not path[1].startswith(NUMBER):
+        path = (f'listener "{path[1]}"', *path[2:])
+    return ".".join(path).replace(f".{NUMBER}", " ")
+
+
+def anchored(key: str, value: Any, folder: str) -> Any:
+    """Make the names of files absolute, as seen from `folder`: strings whose key ends in ``_file``, in tables too."""
+    if isinstance(value, Mapping):
+        return {inner: anchored(inner, item, folder) for inner, item in value.items()}
+    if isinstance(value, list):
+        return [anchored(key, item, folder) if isinstance(item, Mapping) else item for item in value]
+    named = isinstance(value, str) and value and key.endswith("_file")
+    return os.path.join(folder, value) if named else value
 
 
 class Tree:
@@ -85,8 +99,9 @@ class Tree:
         return None
 
     def origin_of_value(self, path: Path) -> Origin:
-        """Who set exactly this value."""
-        return self._origins.get(path, DEFAULT)
+        """Who set exactly this value; what stands in a list is set with all of it."""
+        lists = [place for place, key in enumerate(path[2:], 2) if key.startswith(NUMBER)]
+        return self._origins.get(path[: lists[0]] if lists else path, DEFAULT)
 
     @property
     def listeners(self) -> list[str]:
@@ -108,7 +123,7 @@ class Tree:
 
 
 def read_file(file: str, tree: Tree) -> list[str]:
-    """Put a TOML file into the tree, its relative plugin folders taken from where it stands.
+    """Put a TOML file into the tree, its relative folders and files taken from where it stands.
 
     Returns:
         What is wrong with it, one line each; keys and values are checked later.
@@ -122,10 +137,10 @@ def read_file(file: str, tree: Tree) -> list[str]:
     except tomllib.TOMLDecodeError as error:
         return [f"{file}: {_at_line(str(error))}"]
     origin = Origin("file", file)
-    tables = values.pop("listener", [])
+    here = FilePath(file).resolve().parent
+    tables = anchored("listener", values.pop("listener", []), str(here))
     folders = values.get("plugin_dirs")
     if isinstance(folders, list):
-        here = FilePath(file).resolve().parent
         values["plugin_dirs"] = [str(here / folder) if isinstance(folder, str) else folder for folder in folders]
     tree.set((), values, origin)
     return _read_listeners(file, tables, tree, origin)
@@ -138,7 +153,7 @@ def _read_listeners(file: str, tables: Any, tree: Tree, origin: Origin) -> list[
     seen: set[str] = set()
     for number, table in enumerate(tables, 1):
         name = table.pop("name", None)
-        key = f"{NAMELESS}{number}"  # so that its other keys are examined
+        key = numbered(number)  # so that its other keys are examined
         if name is None:
             problems.append(f"{file}: listener {number}: name: missing")
         elif not isinstance(name, str) or not NAME.fullmatch(name):

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, Literal, get_args, get_origin
 
 import attrs
@@ -16,7 +17,7 @@ import cattrs
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 from cattrs.gen import make_dict_structure_fn
 
-from mgate.settings import Path
+from mgate.settings import Path, numbered
 
 __all__ = ["mistakes", "nearest", "strict_converter"]
 
@@ -40,6 +41,7 @@ def strict_converter(
     for plain in (int, float, str, bool):
         converter.register_structure_hook(plain, _exactly(plain))
     converter.register_structure_hook_func(_is_choice, _choice)
+    converter.register_structure_hook_func(_is_list, partial(_list, converter))
     for kind, hook in hooks.items():
         converter.register_structure_hook(kind, _without_kind(hook))
     for table, check in tables.items():
@@ -125,6 +127,26 @@ def _choice(value: Any, kind: Any) -> Any:
         hint = nearest(value, choices) if isinstance(value, str) else ""
         raise ValueError(f"must be one of {', '.join(choices)}{hint}")
     return value
+
+
+def _is_list(kind: Any) -> bool:
+    return get_origin(kind) is tuple
+
+
+def _list(converter: cattrs.Converter, values: Any, kind: Any) -> tuple[Any, ...]:
+    """``tuple[X, ...]``: a list, each item of which is made on its own, so that all mistakes are found."""
+    if not isinstance(values, list):
+        raise TypeError("must be a list")
+    made: list[Any] = []
+    found: list[tuple[Path, str]] = []
+    for number, value in enumerate(values, 1):
+        try:
+            made.append(converter.structure(value, get_args(kind)[0]))
+        except (ClassValidationError, TypeError, ValueError) as error:
+            found += mistakes(error, (numbered(number),))
+    if found:
+        raise _Found(found)
+    return tuple(made)
 
 
 def _table(

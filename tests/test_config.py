@@ -112,7 +112,7 @@ class BadFiles(FileTest):
             [[listener]]
             name = "mqtt"
             listen = ":70000"
-            target = ["a", "mqtts://b"]
+            target = ["a", "wss://b"]
             versions = [2]
             denied_publish = "dropp"
             handlers = "log"
@@ -123,6 +123,7 @@ class BadFiles(FileTest):
             name = "other"
             listen = ":0"
             protocol = "coap"
+            path_prefix = "/"
             [listener.tls]
             cert = "server.pem"
             """
@@ -137,7 +138,7 @@ class BadFiles(FileTest):
                 "mgate.toml: limits.max_filters: must be a whole number, not a string",
                 "mgate.toml: limits.dial_timeout: must be finite",
                 "mgate.toml: listener \"mqtt\".listen: port '70000' is not a number from 1 to 65535",
-                "mgate.toml: listener \"mqtt\".target: 'mqtts' targets are not available in this version",
+                "mgate.toml: listener \"mqtt\".target: 'wss' targets are not available in this version",
                 'mgate.toml: listener "mqtt".versions: must be a list of protocol levels: '
                 "3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0",
                 'mgate.toml: listener "mqtt".denied_publish: must be one of drop, disconnect (did you mean drop?)',
@@ -147,8 +148,11 @@ class BadFiles(FileTest):
                 "the largest that MQTT knows",
                 "mgate.toml: listener \"other\".listen: port '0' is not a number from 1 to 65535",
                 "mgate.toml: listener \"other\".protocol: protocol 'coap' is not available in this version",
+                'mgate.toml: listener "other".path_prefix: is not available in this version',
                 'mgate.toml: listener "other".target: missing',
-                'mgate.toml: listener "other".tls: is not available in this version',
+                'mgate.toml: listener "other".tls.cert: unknown key (did you mean cert_file?)',
+                'mgate.toml: listener "other".tls.cert_file: missing',
+                'mgate.toml: listener "other".tls.key_file: missing',
             ]),
         )  # fmt: skip
 
@@ -253,9 +257,18 @@ class Addresses(unittest.TestCase):
 
     def test_listen_on_what_is_no_address(self) -> None:
         for text in ("", "1884", "127.0.0.1", "broker:1884", "::1:1884", "[::1", "[127.0.0.1]:1", ":x", ":-1", ":1_0",
-                     ":٣", ":0", ":65536", "ssl:1884", "tls:/keys", "haproxy:tcp:1", "a b:1"):  # fmt: skip
+                     ":٣", ":0", ":65536", "autobahn:1", "a b:1"):  # fmt: skip
             with self.subTest(text), self.assertRaises(ValueError):
                 parse_listen(text)
+
+    def test_listen_with_an_endpoint_that_is_replaced(self) -> None:
+        for text, instead in (
+            ("ssl:8883:privateKey=k", "[listener.tls]"), ("tls:/keys:tcp:1", "[listener.tls]"),
+            ("haproxy:tcp:1", "trusted_proxies"),
+        ):  # fmt: skip
+            with self.subTest(text), self.assertRaises(ValueError) as caught:
+                parse_listen(text)
+            self.assertIn(instead, str(caught.exception))
 
     def test_overlaps(self) -> None:
         for one, other, overlap in (
@@ -270,12 +283,15 @@ class Addresses(unittest.TestCase):
         for text, shown in (
             ("broker", "mqtt://broker:1883"), ("broker:1", "mqtt://broker:1"), ("mqtt://b:2/", "mqtt://b:2"),
             ("tcp://[::1]:3", "mqtt://[::1]:3"), ("unix:/run/b", "unix:/run/b"), ("unix:///run/b", "unix:/run/b"),
+            ("mqtts://b", "mqtts://b:8883"), ("ssl://b:1", "mqtts://b:1"), ("TLS://[::1]", "mqtts://[::1]:8883"),
         ):  # fmt: skip
             with self.subTest(text):
-                self.assertEqual(str(parse_target(text)), shown)
+                address = parse_target(text)
+                self.assertEqual(str(address), shown)
+                self.assertEqual(address.tls, shown.startswith("mqtts:"))
 
     def test_what_is_no_target(self) -> None:
-        for text in ("", ":1883", "mqtts://b", "ws://b", "gopher://b", "b:0", "b:99999", "mqtt://b/path", "b c",
+        for text in ("", ":1883", "mqtts://", "ws://b", "gopher://b", "b:0", "b:99999", "mqtt://b/path", "b c",
                      "unix:relative", "u@b", "mqtt://b:1?x"):  # fmt: skip
             with self.subTest(text), self.assertRaises(ValueError):
                 parse_target(text)

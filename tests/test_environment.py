@@ -8,14 +8,21 @@ import unittest
 from pathlib import Path
 
 from mgate.config import Configuration, load
-from mgate.environment import SECTIONS
 from mgate.errors import ConfigError
+from mgate.sections import SECTIONS, SERVER_TLS
+from mgate.tls.settings import TargetTls
 
 PLAIN = "MGATE_MQTT_WITHOUT_TLS_"
 
 
 def plain(**values: str) -> dict[str, str]:
     return {PLAIN + key: value for key, value in values.items()}
+
+
+def secure(section: str, **values: str) -> dict[str, str]:
+    files = {"CERT_FILE": "c.pem", "KEY_FILE": "k.pem", "CLIENT_CA_FILE": "ca.pem"}
+    every = {"ADDRESS": ":1", "TARGET": "b"} | files | values
+    return {f"MGATE_{section}_{key}": value for key, value in every.items()}
 
 
 class EnvironmentTest(unittest.TestCase):
@@ -129,14 +136,192 @@ class Mistakes(EnvironmentTest):
                 with self.subTest(section):
                     found = self.problems({name: ":1"} | plain(ADDRESS=":2", TARGET="b"))
                     self.assertEqual(found, [f"{name}: {known.missing} is not available in this version"])
-        for key in ("CERT_FILE", "CLIENT_CA_FILE", "CERT_VERIFICATION_METHODS"):
-            with self.subTest(key):
-                found = self.problems(plain(ADDRESS=":1", TARGET="b") | {PLAIN + key: "x"})
-                self.assertEqual(found, [f"{PLAIN}{key}: TLS is not available in this version"])
 
-    def test_target_over_tls(self) -> None:
-        found = self.problems(plain(ADDRESS=":1", TARGET_HOST="b", TARGET_PROTOCOL="mqtts"))
-        self.assertEqual(found, [f"{PLAIN}TARGET_HOST: 'mqtts' targets are not available in this version"])
+    def test_variables_of_tls_do_not_belong_to_a_listener_without(self) -> None:
+        for end in SERVER_TLS:
+            with self.subTest(end):
+                found = self.problems(plain(ADDRESS=":1", TARGET="b") | {PLAIN + end: "1"})
+                self.assertEqual(
+                    found, [f"{PLAIN}{end}: this listener has no TLS: use MQTT_WITH_TLS or MQTT_WITH_MTLS"]
+                )
+
+    def test_a_listener_with_tls_is_never_started_plain(self) -> None:
+        for section, listener in (("MQTT_WITH_TLS", "mqtt-tls"), ("MQTT_WITH_MTLS", "mqtt-mtls")):
+            for prefix in ("MGATE_", "MPROXY_"):
+                head = f"{prefix}{section}_"
+                address = {f"{head}ADDRESS": ":1", f"{head}TARGET": "b"}
+                client = {f"{head}CLIENT_CA_FILE": "ca"}
+                tls = f'listener "{listener}".tls'
+                for given, who, missing in (
+                    (client, "CLIENT_CA_FILE", ("cert_file", "key_file")),
+                    (client | {f"{head}CERT_FILE": "c"}, "CERT_FILE", ("key_file",)),
+                    (client | {f"{head}KEY_FILE": "k"}, "KEY_FILE", ("cert_file",)),
+                ):
+                    with self.subTest(section, missing=missing):
+                        expected = [f"{head}{who}: {tls}.{key}: missing" for key in missing]
+                        self.assertEqual(self.problems(address | given), expected)
+                with self.subTest(section):
+                    found = self.problems(address | plain(ADDRESS=":2", TARGET="b"))
+                    self.assertIn(f"{head}ADDRESS: {tls}.cert_file: missing", found)
+
+    def test_a_section_without_an_address(self) -> None:
+        head = "MGATE_MQTT_WITH_TLS_"
+        self.assertEqual(
+            self.problems({f"{head}CERT_FILE": "c", f"{head}KEY_FILE": "k"}),
+            [f'{head}CERT_FILE: listener "mqtt-tls".{key}: missing' for key in ("listen", "target")],
+        )
+
+    def test_mutual_tls_needs_who_signs_the_devices(self) -> None:
+        head = "MGATE_MQTT_WITH_MTLS_"
+        environ = {f"{head}{end}": "1" for end in ("PORT", "TARGET_HOST", "CERT_FILE", "KEY_FILE")}
+        expected = [f'{head}CERT_FILE: listener "mqtt-mtls".tls.client_ca_file: missing']
+        self.assertEqual(self.problems(environ), expected)
+        file = self.file('[[listener]]\nname = "mqtt-mtls"\n[listener.tls]\nclient_ca_file = "ca"\n')
+        self.assertIn("mqtt-mtls", load(file, environ).listeners)
+
+    def test_values_of_tls_name_their_variable(self) -> None:
+        head = "MGATE_MQTT_WITH_MTLS_"
+        values = secure(
+            "MQTT_WITH_MTLS", CERT_VERIFICATION_METHODS="ocsp,clr", OCSP_DEPTH="all", CRL_DEPTH="-1",
+            OCSP_RESPONDER_URL="ocsp", CRL_DISTRIBUTION_POINTS="http://a, file:///b", TRUSTED_PROXIES="10.0.0.1/8",
+            SEND_PROXY_PROTOCOL="v2", ALLOW_INSECURE_KEY="?",
+        )  # fmt: skip
+        self.assertEqual(
+            sorted(self.problems(values)),
+            [
+                f"{head}ALLOW_INSECURE_KEY: must be 1 or 0, true or false",
+                f"{head}CERT_VERIFICATION_METHODS: must be one of ocsp, crl (did you mean crl?)",
+                f"{head}CRL_DEPTH: must be 0, for all, or above",
+                f"{head}CRL_DISTRIBUTION_POINTS: 'file:///b' is no URL of http or https with a host",
+                f"{head}OCSP_DEPTH: must be a whole number",
+                f"{head}OCSP_RESPONDER_URL: 'ocsp' is no URL of http or https with a host",
+                f"{head}SEND_PROXY_PROTOCOL: must be 1 or 0, true or false",
+                f"{head}TRUSTED_PROXIES: '10.0.0.1/8' has bits behind its prefix: write 10.0.0.0/8",
+            ],
+        )
+
+    def test_a_target_that_names_tls_and_does_not(self) -> None:
+        for target, protocol in (("mqtts://b", "mqtt"), ("mqtt://b", "mqtts"), ("tls://b", "tcp")):
+            with self.subTest(target):
+                found = self.problems(plain(ADDRESS=":1", TARGET=target, TARGET_PROTOCOL=protocol))
+                self.assertIn("TARGET and TARGET_PROTOCOL differ", found[0])
+        found = self.problems(plain(ADDRESS=":1", TARGET="b", TARGET_PROTOCOL="ws"))
+        self.assertIn("'ws' targets are not available in this version", found[0])
+
+    def test_more_than_a_ca_for_a_target_without_tls(self) -> None:
+        head = "MGATE_MQTT_WITHOUT_TLS_"
+        found = self.problems(plain(ADDRESS=":1", TARGET="b", SERVER_CA_FILE="ca", TARGET_SERVER_NAME="b"))
+        self.assertEqual(found, [f"{head}SERVER_CA_FILE: no target is mqtts://, so none has TLS"])
+
+
+class Tls(EnvironmentTest):
+    def test_every_variable(self) -> None:
+        for prefix in ("MGATE_", "MPROXY_"):
+            environ = secure(
+                "MQTT_WITH_MTLS", TARGET="mqtts://b", SERVER_CA_FILE="server-ca.pem", ALLOW_INSECURE_KEY="yes",
+                CERT_VERIFICATION_METHODS="OCSP, Crl,ocsp", OCSP_DEPTH="2", OCSP_RESPONDER_URL="http://ocsp",
+                CRL_DEPTH="0", CRL_DISTRIBUTION_POINTS="http://a, http://b",
+                CRL_DISTRIBUTION_POINTS_ISSUER_CERT_FILE="/i.pem", OFFLINE_CRL_FILE="o.pem",
+                OFFLINE_CRL_ISSUER_CERT_FILE="p.pem", TARGET_CERT_FILE="t.pem", TARGET_KEY_FILE="t.key",
+                TARGET_SERVER_NAME="broker", TRUSTED_PROXIES="10.0.0.0/8, ::1", SEND_PROXY_PROTOCOL="1",
+            )  # fmt: skip
+            renamed = {name.replace("MGATE_", prefix): value for name, value in environ.items()}
+            listener = load(None, renamed).listeners["mqtt-mtls"]
+            here = os.getcwd()
+            tls = listener.tls
+            assert tls is not None
+            with self.subTest(prefix):
+                self.assertEqual((tls.cert_file, tls.key_file), (f"{here}/c.pem", f"{here}/k.pem"))
+                self.assertEqual((tls.client_ca_file, tls.allow_insecure_key), (f"{here}/ca.pem", True))
+                revocation = tls.revocation
+                self.assertEqual(revocation.methods, ("ocsp", "crl"))
+                self.assertEqual((revocation.ocsp_depth, revocation.crl_depth), (2, 0))
+                self.assertEqual(revocation.ocsp_responder_url, "http://ocsp")
+                self.assertEqual(revocation.crl_distribution_points, ("http://a", "http://b"))
+                self.assertEqual(revocation.crl_distribution_points_issuer_cert_file, "/i.pem")
+                self.assertEqual(revocation.offline_crl_file, f"{here}/o.pem")
+                self.assertEqual(revocation.offline_crl_issuer_cert_file, f"{here}/p.pem")
+                self.assertEqual(
+                    listener.target_tls,
+                    TargetTls(f"{here}/server-ca.pem", f"{here}/t.pem", f"{here}/t.key", "broker"),
+                )
+                self.assertEqual(listener.trusted_proxies, ("10.0.0.0/8", "::1"))
+                self.assertTrue(listener.send_proxy_protocol)
+
+    def test_a_client_ca_makes_tls_mutual(self) -> None:
+        tls = load(None, secure("MQTT_WITH_TLS")).listeners["mqtt-tls"].tls
+        assert tls is not None
+        self.assertEqual(tls.client_ca_file, f"{os.getcwd()}/ca.pem")
+
+    def test_a_target_with_tls(self) -> None:
+        for values, shown in (
+            ({"TARGET": "mqtts://b"}, "mqtts://b:8883"),
+            ({"TARGET": "b", "TARGET_PROTOCOL": "mqtts"}, "mqtts://b:8883"),
+            ({"TARGET": "b:1", "TARGET_PROTOCOL": "ssl"}, "mqtts://b:1"),
+            ({"TARGET": "mqtts://b:1", "TARGET_PROTOCOL": "TLS"}, "mqtts://b:1"),
+            ({"TARGET_HOST": "b", "TARGET_PROTOCOL": "mqtts"}, "mqtts://b:8883"),
+            ({"TARGET_HOST": "b", "TARGET_PORT": "1", "TARGET_PROTOCOL": "mqtts"}, "mqtts://b:1"),
+        ):
+            with self.subTest(values):
+                self.assertEqual(self.listener(plain(ADDRESS=":1", **values))[1], [shown])
+
+    def test_one_variable_does_not_take_tls_away(self) -> None:
+        file = self.file('[[listener]]\nname = "mqtt"\nlisten = ":1"\ntarget = "mqtts://inside:8885"\n')
+        self.assertEqual(self.listener(plain(TARGET_HOST="other"), file)[1], ["mqtts://other:8885"])
+        self.assertEqual(self.listener(plain(TARGET_PROTOCOL="mqtt"), file)[1], ["mqtt://inside:8885"])
+        file = self.file('[[listener]]\nname = "mqtt"\nlisten = ":1"\ntarget = "unix:/run/b"\n')
+        self.assertEqual(self.listener(plain(TARGET_HOST="other"), file)[1], ["mqtt://other:1883"])
+
+    def test_a_ca_that_is_not_used_is_no_mistake(self) -> None:
+        configuration = load(None, plain(ADDRESS=":1", TARGET="b", SERVER_CA_FILE="ca"))
+        self.assertEqual(
+            list(configuration.notes), [f"{PLAIN}SERVER_CA_FILE: has no effect, as no target is mqtts://"]
+        )
+        self.assertIsNone(configuration.listeners["mqtt"].target_tls)
+
+    def test_revocation_that_is_not_used_is_no_mistake(self) -> None:
+        configuration = load(None, secure("MQTT_WITH_MTLS", OCSP_DEPTH="0", CRL_DEPTH="1"))
+        self.assertEqual(
+            list(configuration.notes),
+            ["MGATE_MQTT_WITH_MTLS_OCSP_DEPTH: has no effect without CERT_VERIFICATION_METHODS"],
+        )
+
+
+class SeedDefaults(EnvironmentTest):
+    SEEDED = {"MGATE_SEED_DEFAULTS": "1"}
+
+    def test_without_certificates_there_is_no_listener_with_tls(self) -> None:
+        configuration = load(None, self.SEEDED)
+        self.assertEqual(list(configuration.listeners), ["mqtt"])
+        self.assertEqual(
+            [note for note in configuration.notes if "8883" in note or "8884" in note],
+            [
+                "seed defaults: mqtt-tls (:8883) is not started: it needs MGATE_MQTT_WITH_TLS_CERT_FILE and _KEY_FILE",
+                "seed defaults: mqtt-mtls (:8884) is not started: it needs MGATE_MQTT_WITH_MTLS_CERT_FILE, _KEY_FILE "
+                "and _CLIENT_CA_FILE",
+            ],
+        )
+
+    def test_with_certificates(self) -> None:
+        for section, name, port in (("MQTT_WITH_TLS", "mqtt-tls", 8883), ("MQTT_WITH_MTLS", "mqtt-mtls", 8884)):
+            environ = {key: value for key, value in secure(section).items() if not key.endswith(("ADDRESS", "TARGET"))}
+            with self.subTest(section):
+                configuration = load(None, self.SEEDED | environ)
+                listener = configuration.listeners[name]
+                self.assertEqual((str(listener.listen), str(*listener.target)), (f":{port}", "mqtt://localhost:1883"))
+                self.assertIsNotNone(listener.tls)
+                self.assertNotIn(f"{name} ", " ".join(configuration.notes))
+
+    def test_a_listener_that_is_asked_for_needs_certificates(self) -> None:
+        self.assertEqual(
+            self.problems(self.SEEDED | {"MGATE_MQTT_WITH_TLS_PORT": "9"}),
+            ['listener "mqtt-tls".tls.cert_file: missing', 'listener "mqtt-tls".tls.key_file: missing'],
+        )
+        file = self.file('[[listener]]\nname = "mqtt-mtls"\n')
+        self.assertEqual(
+            sorted(self.problems(self.SEEDED, file)),
+            [f'listener "mqtt-mtls".tls.{key}: missing' for key in ("cert_file", "client_ca_file", "key_file")],
+        )
 
 
 class Notes(EnvironmentTest):

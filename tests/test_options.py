@@ -100,6 +100,40 @@ class Values(OptionsTest):
         self.assertEqual(found.listeners["b"].versions, {4, 5})
         self.assertEqual(found.listeners["b"].handlers, ("log:a=b",))
 
+    def test_tls(self) -> None:
+        found = self.parse("--listen", ":1", "--target", "a", "--cert", "c.pem", "--key", "/k.pem", "--client-ca", "ca")
+        tls = found.listeners["mqtt"].tls
+        assert tls is not None
+        here = os.getcwd()
+        self.assertEqual((tls.cert_file, tls.key_file, tls.client_ca_file), (f"{here}/c.pem", "/k.pem", f"{here}/ca"))
+
+    def test_tls_of_a_named_listener(self) -> None:
+        found = self.parse("-c", self.file(TWO), "--cert", "b=c.pem", "--key", "b=k.pem")
+        self.assertIsNone(found.listeners["a"].tls)
+        self.assertIsNotNone(found.listeners["b"].tls)
+
+    def test_options_of_tls_win(self) -> None:
+        text = '[[listener]]\nname = "m"\nlisten = ":1"\ntarget = "x"\ntls = {cert_file = "c", key_file = "k"}\n'
+        tls = self.parse("-c", self.file(text), "--cert", "/new.pem").listeners["m"].tls
+        assert tls is not None
+        self.assertEqual((tls.cert_file, tls.key_file), ("/new.pem", str(self.folder.resolve() / "k")))
+
+    def test_files_that_are_set_are_those_of_the_working_directory(self) -> None:
+        found = self.parse("--listen", ":1", "--target", "mqtts://a", "--set", "listener.mqtt.tls.cert_file=c",
+                           "--set", "listener.mqtt.tls.key_file=/k", "--set", "listener.mqtt.target_tls={ca_file='t'}",
+                           "--set", "listener.mqtt.tls.server_name=[{cert_file='s', key_file='t'}]")  # fmt: skip
+        listener = found.listeners["mqtt"]
+        assert listener.tls is not None and listener.target_tls is not None
+        here = os.getcwd()
+        self.assertEqual((listener.tls.cert_file, listener.tls.key_file), (f"{here}/c", "/k"))
+        self.assertEqual(listener.tls.server_name[0].key_file, f"{here}/t")
+        self.assertEqual(listener.target_tls.ca_file, f"{here}/t")
+
+    def test_seed_defaults_with_certificates(self) -> None:
+        found = self.parse("--seed-defaults", "--cert", "mqtt-tls=c", "--key", "mqtt-tls=k")
+        self.assertEqual(str(found.listeners["mqtt-tls"].listen), ":8883")
+        self.assertIsNone(found.listeners["mqtt"].tls)
+
     def test_seed_defaults(self) -> None:
         found = self.parse("--seed-defaults", "--listen", "127.0.0.1:1999")
         self.assertEqual(str(found.listeners["mqtt"].listen), "127.0.0.1:1999")
@@ -129,6 +163,23 @@ class Mistakes(OptionsTest):
         found = "\n".join(self.mistakes("-c", self.file(TWO.replace(":1885", ":0")), "--log-format", "yaml"))
         for expected in ("MGATE_LOG_LEVEL: ", 'mgate.toml: listener "b".listen: ', "--log-format: "):
             self.assertIn(expected, found)
+
+    def test_half_a_pair(self) -> None:
+        for option, missing in (("--cert", "key_file"), ("--key", "cert_file")):
+            with self.subTest(option):
+                found = self.mistakes("--listen", ":1", "--target", "a", option, "x.pem")
+                self.assertEqual(found, [f'{option}: listener "mqtt".tls.{missing}: missing'])
+        found = self.mistakes("--listen", ":1", "--target", "a", "--client-ca", "x.pem")
+        tls = '--client-ca: listener "mqtt".tls'
+        self.assertEqual(found, [f"{tls}.cert_file: missing", f"{tls}.key_file: missing"])
+
+    def test_a_certificate_for_nobody_in_particular(self) -> None:
+        found = self.mistakes("-c", self.file(TWO), "--cert", "c.pem")
+        self.assertEqual(found, ["--cert c.pem: say which listener: --cert NAME=c.pem"])
+
+    def test_an_empty_name_of_a_file(self) -> None:
+        found = self.mistakes("--listen", ":1", "--target", "a", "--cert", "", "--key", "k")
+        self.assertEqual(found, ["--cert: must name a file"])
 
     def test_nothing_configured(self) -> None:
         self.assertRegex(self.mistakes()[0], "nothing is configured.*--config FILE.*--seed-defaults")
