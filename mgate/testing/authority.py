@@ -159,7 +159,7 @@ class Authority:
     def crl(
         self,
         *,
-        this_update: timedelta = -HOUR,
+        this_update: timedelta = MOMENT,
         next_update: timedelta = 30 * DAY,
         entries: Iterable[Entry] | None = None,
         number: int | None = None,
@@ -202,7 +202,7 @@ class Authority:
         serial: int,
         *,
         status: Status | None = None,
-        this_update: timedelta = -HOUR,
+        this_update: timedelta = MOMENT,
         next_update: timedelta | None = DAY,
         nonce: bytes | None = None,
         delegate: Credential | None = None,

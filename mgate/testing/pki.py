@@ -133,6 +133,7 @@ class Pki:
         ``expired`` and ``wrong-signer``."""
         issuer = self.intermediate
         current = issuer.crl()
+        base = issuer.crl_number
         revoked = Authority(issuer.name, issuer.credential)
         revoked.revoke(self.clients["good"])
         return {
@@ -140,7 +141,7 @@ class Pki:
             "root": self.root.crl(),
             "revoked-intermediate": self.revoked_intermediate.crl(),
             "empty": issuer.crl(entries=()),
-            "delta": issuer.crl(entries=revoked.index.values(), delta_of=issuer.crl_number - 1),
+            "delta": issuer.crl(entries=revoked.index.values(), delta_of=base),
             "expired": issuer.crl(this_update=-2 * DAY, next_update=-DAY),
             "wrong-signer": issuer.crl(key=self.foreign.credential.key),
         }
