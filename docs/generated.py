@@ -12,7 +12,7 @@ import io
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ if str(ROOT) not in sys.path:
 import attrs  # noqa: E402
 from twisted.logger import Logger, LogPublisher  # noqa: E402
 
-from mgate import config, counters, environment, interfaces, limits, link, options  # noqa: E402
+from mgate import config, counters, environment, interfaces, limits, link, options, sections  # noqa: E402
 from mgate.errors import Kind  # noqa: E402
 from mgate.journal import Journal  # noqa: E402
 from mgate.logs import line_observer  # noqa: E402
 from mgate.mqtt import choices, refusal  # noqa: E402
+from mgate.tls import settings as tls  # noqa: E402
 from tests import layers as law  # noqa: E402
 
 Rows = list[tuple[str, ...]]
@@ -36,15 +37,20 @@ SAID_HERE = {
     "Tables.log": "The table ``[log]``, below.",
     "Tables.limits": "The table ``[limits]``, below: limits of every listener that sets none itself.",
     "Tables.plugin_dirs": "Folders to look for handlers in; relative ones are taken from where the file stands.",
-    "Tables.seed_defaults": "Start the listener of the Go mGate: MQTT on ``:1884`` to ``localhost:1883``.",
+    "Tables.seed_defaults": "Start the listeners of the Go mGate, as far as they are available, see below.",
     "Tables.listener": "The tables ``[[listener]]``, below. Each has a ``name`` of its own.",
     "Log.format": "``text`` or ``json``.",
     "Log.level": "The least severe that is written: ``debug``, ``info``, ``warn`` or ``error``.",
     "Listener.listen": "Where devices connect: ``:1884`` (all interfaces), ``127.0.0.1:1884``, ``[::1]:1884``, or an "
     "endpoint string of Twisted as in ``unix:/run/mgate.sock`` and ``systemd:domain=INET:name=mqtt``.",
-    "Listener.target": "What is dialled for each device, as in ``mqtt://broker:1883`` or ``unix:/run/broker.sock``. "
-    "Of a list, each is tried in turn.",
+    "Listener.target": "What is dialled for each device, as in ``mqtt://broker:1883``, ``mqtts://broker:8883`` (TLS) "
+    "or ``unix:/run/broker.sock``. Of a list, each is tried in turn.",
     "Listener.protocol": "What devices speak here.",
+    "Listener.tls": "The table ``[listener.tls]``: TLS towards devices.",
+    "Listener.target_tls": "The table ``[listener.target_tls]``: TLS towards a target that is ``mqtts://``.",
+    "Listener.trusted_proxies": "Networks, as in ``[\"10.0.0.0/8\", \"::1\"]``. If there are any, only who connects "
+    "from there is served, and must begin with a header of the PROXY protocol (v1 or v2).",
+    "Listener.send_proxy_protocol": "Tell the target who connected, with a header of the PROXY protocol (v2).",
     "Listener.handlers": "Who judges, in this order, each ``name`` or ``name:arguments``. Left out, the ``handlers`` "
     "of the whole file.",
     "Listener.versions": "The protocol levels that are served: 3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0.",
@@ -78,15 +84,27 @@ NAME = ("``name``", "", "Required, and no two the same: what the log, ``--set li
 
 
 def described(table: type) -> dict[str, str]:
-    """What each field of a class means: the docstring below it, or what is said here."""
+    """What each field of a class means: the docstring below it or in that of the class, or what is said here."""
     tree = ast.parse(inspect.getsource(sys.modules[table.__module__]))
+    attributes = _attributes(inspect.getdoc(table) or "")
     body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == table.__name__)
     found: dict[str, str] = {}
     for node, below in zip(body, [*body[1:], ast.Pass()], strict=True):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             said = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
             text = inspect.cleandoc(below.value.value) if said else ""  # type: ignore[attr-defined]
+            text = text or attributes.get(node.target.id, "")
             found[node.target.id] = text or SAID_HERE.get(f"{table.__name__}.{node.target.id}", "")
+    return found
+
+
+def _attributes(docstring: str) -> dict[str, str]:
+    """What the part "Attributes" of a docstring says of each; several names may share a text."""
+    _, _, part = docstring.partition("\nAttributes:\n")
+    found = {}
+    for names, text in re.findall(r"^    (\w[\w, ]*): ((?:.*\n?)(?:^        .*\n?)*)", part, re.M):
+        text = re.sub(r"^see `\w+`\.$", "A table of its own, below.", " ".join(text.split()))
+        found |= {name.strip(): text[:1].upper() + text[1:] for name in names.split(",")}
     return found
 
 
@@ -108,13 +126,33 @@ def listener() -> str:
     return _keys(config.Listener, NAME)
 
 
+def listener_tls() -> str:
+    """Keys of ``[listener.tls]``."""
+    return _keys(tls.ServerTls)
+
+
+def listener_tls_revocation() -> str:
+    """Keys of ``[listener.tls.revocation]``."""
+    return _keys(tls.Revocation)
+
+
+def listener_tls_server_name() -> str:
+    """Keys of ``[[listener.tls.server_name]]``."""
+    return _keys(tls.ServerName)
+
+
+def listener_target_tls() -> str:
+    """Keys of ``[listener.target_tls]``."""
+    return _keys(tls.TargetTls)
+
+
 def limits_() -> str:
     """Keys of ``[limits]``."""
     return _keys(limits.Limits)
 
 
 def environment_variables() -> str:
-    """Every variable that is read, but for those of TLS."""
+    """Every variable that is read, but for those of listeners."""
     rows: Rows = []
     for name, general in environment._GENERAL.items():
         rows.append((f"``{name}``", f"``{'.'.join(general.path)}``" if general.path else "The file to read."))
@@ -125,9 +163,15 @@ def environment_sections() -> str:
     """The listeners that have variables of their own."""
     rows = [
         (f"``{name}``", f"``{section.listener}``", f"{section.missing} is not there yet" if section.missing else "")
-        for name, section in environment.SECTIONS.items()
+        for name, section in sections.SECTIONS.items()
     ]
     return _table(("section", "listener", ""), rows)
+
+
+def environment_keys() -> str:
+    """The ends of names that stand for a key of a listener."""
+    rows = [(f"``{name}``", f"``{'.'.join(key.path)}``") for name, key in sections.KEYS.items()]
+    return _table(("end of the name", "key of the listener"), rows)
 
 
 def command_line() -> str:
@@ -202,10 +246,12 @@ def log_lines() -> str:
 
 
 GENERATED: dict[str, Callable[[], str]] = {
-    "codes": codes, "command-line": command_line, "counters": counters_, "environment-sections": environment_sections,
-    "environment-variables": environment_variables, "hooks": hooks, "interceptor": interceptor, "layers": layers,
-    "limits": limits_, "listener": listener, "log": log, "log-lines": log_lines, "maker": maker, "states": states,
-    "tables": tables,
+    "codes": codes, "command-line": command_line, "counters": counters_, "environment-keys": environment_keys,
+    "environment-sections": environment_sections, "environment-variables": environment_variables, "hooks": hooks,
+    "interceptor": interceptor, "layers": layers, "limits": limits_, "listener": listener,
+    "listener-target-tls": listener_target_tls, "listener-tls": listener_tls,
+    "listener-tls-revocation": listener_tls_revocation, "listener-tls-server-name": listener_tls_server_name,
+    "log": log, "log-lines": log_lines, "maker": maker, "states": states, "tables": tables,
 }  # fmt: skip
 """What ``.. generated::`` knows."""
 
@@ -219,10 +265,10 @@ def _keys(table: type, *first: tuple[str, ...]) -> str:
 def _defaults(table: type) -> list[tuple[str, str]]:
     """Every key with its default as TOML writes it; "" for a table, and for what has none."""
     found = []
-    for field in fields(table) if table is limits.Limits else attrs.fields(table):
+    for field in fields(table) if is_dataclass(table) else attrs.fields(table):
         value = field.default
-        plain = isinstance(value, bool | int | float | str | tuple | frozenset) or value is None
-        found.append((field.name, _toml(value) if plain and value is not None else ""))
+        plain = isinstance(value, bool | int | float | str | tuple | frozenset)
+        found.append((field.name, _toml(value) if plain else ""))
     return found
 
 

@@ -16,8 +16,8 @@ START READING at `mgate.mqtt.relay`: the path of every packet. Why it is so: doc
   `mqtt.protocol` is the pair of Twisted protocols, and the factory that programs embed.
 - `journal` writes what happened, `logs` renders it.
 - `config` reads the configuration, `tables`, out of `settings`, `environment` (`sections` of which are listeners),
-  `seed` and `options`; it is checked by `structure`, `addresses` and `encryption`, and shown by `effective`; `dropins` finds handlers, `hooks` sees whether theirs are misspelt, and `ownership`
-  asks who else could change them.
+  `seed` and `options`; it is checked by `structure`, `addresses` and `encryption`, and shown by `effective`. `dropins`
+  finds handlers, `hooks` sees whether theirs are misspelt, and `ownership` asks who else could change them.
 - `listeners` makes a listener of a configuration, `service` runs them all under twistd (`tap`, `systemd`,
   `allocator`), `cli` is the command. `handlers` and `plugins` hold the built-in handlers, `demo` a broker and a client
   to play with.

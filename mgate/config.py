@@ -41,7 +41,8 @@ class Configuration:
     log: Log
     plugin_dirs: Folders
     listeners: Mapping[str, Listener]
-    """By name; what they leave to the file's ``handlers`` and ``[limits]`` is filled in."""
+    """By name; what they leave to the file's ``handlers`` and ``[limits]`` is filled in. `target_tls` is there where a
+    target has TLS, and nowhere else."""
     directory: str
     """Where relative paths of handlers' arguments start: the folder of the file, else the working directory."""
     notes: Sequence[str]

@@ -60,8 +60,8 @@ class Options(usage.Options):
         self._listens.append(value)
 
     def opt_target(self, value: str) -> None:
-        """Dial [NAME=]ADDRESS, as in mqtt://localhost:1883, or mqtts://broker:8883 (TLS). Repeat it to name addresses
-        that are tried in turn."""
+        """Dial [NAME=]ADDRESS, as in mqtt://localhost:1883, or mqtts://broker:8883 (TLS).
+        Repeat it to name addresses that are tried in turn."""
         self._targets.append(value)
 
     def opt_cert(self, value: str) -> None:

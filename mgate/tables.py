@@ -68,7 +68,6 @@ class Listener:
     protocol: ProtocolName = ProtocolName("mqtt")
     tls: ServerTls | None = None
     target_tls: TargetTls | None = None
-    """As `mgate.config.load` leaves it, set if a target has TLS, and else None."""
     trusted_proxies: tuple[str, ...] = ()
     send_proxy_protocol: bool = False
     handlers: Handlers | None = None

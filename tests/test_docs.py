@@ -28,11 +28,13 @@ from typing import Any
 
 import mgate
 from mgate.config import Listener, Log, Tables
+from mgate.config import load as load_configuration
 from mgate.counters import Counters
 from mgate.dropins import ENTRY_POINTS
 from mgate.errors import Kind
 from mgate.limits import Limits
 from mgate.testing import relay_with
+from mgate.tls.settings import Revocation, ServerName, ServerTls, TargetTls
 from tests import layers
 from tests.processes import MGATE, Running, free_ports, run
 
@@ -47,6 +49,7 @@ RUN_BY = {
     "docs/snippets/hops.py": "tests/test_docs.py",
     "docs/snippets/test_refusing_target.py": "tests/test_docs.py",
     "docs/snippets/test_slow_answers.py": "tests/test_docs.py",
+    "docs/snippets/tls.toml": "tests/test_docs.py",
     "examples/embedding.py": "tests/test_docs.py",
     "examples/handlers/credentials.py": "tests/test_examples.py",
     "examples/handlers/rewrite.py": "tests/test_examples.py",
@@ -201,7 +204,7 @@ class Generated(unittest.TestCase):
 
     def test_every_key_and_counter_is_described_once(self) -> None:
         said = set()
-        for table in (Tables, Log, Listener, Limits, Counters):
+        for table in (Tables, Log, Listener, ServerTls, Revocation, ServerName, TargetTls, Limits, Counters):
             silent = {name for name, text in self.in_code(table).items() if not text}
             for name, text in self.generated.described(table).items():
                 self.assertTrue(text, f"{table.__name__}.{name}: describe it in the code or in docs/generated.py")
@@ -224,6 +227,11 @@ class Generated(unittest.TestCase):
         for name, part in {
             "codes": "``not authorised``\n     - 5\n     - 0x87", "command-line": "--plugin-dir=",
             "counters": "``handler_faults``", "environment-sections": "``MQTT_WITHOUT_TLS``",
+            "environment-keys": "``CRL_DEPTH``\n     - ``tls.revocation.crl_depth``",
+            "listener-tls": "* - ``revocation``\n     -\n     - A table of its own, below.",
+            "listener-tls-revocation": "* - ``allowed_ports``\n     - ``[80, 443]``\n     - The ports",
+            "listener-tls-server-name": "Empty: the names in the certificate.",
+            "listener-target-tls": "* - ``server_name``\n     - ``\"\"``\n     - The name that the target's",
             "environment-variables": "``MGATE_LIMITS_MAX_PACKET_SIZE``",
             "hooks": "auth_deliver(session, topic, payload)",
             "interceptor": "after(session, packet, direction)", "layers": "``mqtt.framing``",
@@ -279,7 +287,15 @@ class Reasons(unittest.TestCase):
 
 
 class Snippets(unittest.TestCase):
-    """The code of pages that is no example: hops.py, test_slow_answers.py, test_refusing_target.py."""
+    """The code of pages that is no example: hops.py, tls.toml, test_slow_answers.py, test_refusing_target.py."""
+
+    def test_configuration_of_tls(self) -> None:
+        listener = load_configuration(str(DOCS / "snippets" / "tls.toml"), {}).listeners["fleet"]
+        assert listener.tls is not None and listener.target_tls is not None
+        self.assertEqual(listener.tls.cert_file, str(DOCS / "snippets" / "certs" / "server.pem"))
+        self.assertEqual(listener.tls.revocation.methods, ("ocsp", "crl"))
+        self.assertEqual(listener.tls.server_name[0].names, ("*.plant.example.com",))
+        self.assertEqual(listener.target_tls.cert_file, str(DOCS / "snippets" / "certs" / "gateway.pem"))
 
     def test_snippets_with_tests(self) -> None:
         for path in sorted((DOCS / "snippets").glob("test_*.py")):
