@@ -195,13 +195,21 @@ class RevocationConnection(SSL.Connection):
         """Encrypt, once the handshake is over. Twisted keeps what is written earlier."""
         if self.state != ESTABLISHED:
             raise SSL.WantReadError()
-        return super().send(buf, flags)
+        try:
+            return super().send(buf, flags)
+        except SSL.Error as error:
+            self._ended(error)
+            raise
 
     def recv(self, bufsiz: int, flags: int | None = None) -> bytes:
         """Decrypt, once the handshake is over."""
         if self.state != ESTABLISHED:
             raise SSL.WantReadError()
-        return super().recv(bufsiz, flags)
+        try:
+            return super().recv(bufsiz, flags)
+        except SSL.Error as error:
+            self._ended(error)
+            raise
 
     def bio_shutdown(self) -> None:
         """The transport is lost."""
@@ -317,6 +325,11 @@ class RevocationConnection(SSL.Connection):
     def _abort(self) -> None:
         if self._protocol.connected:
             self._protocol.abortConnection()
+
+    def _ended(self, error: SSL.Error) -> None:
+        """Twisted may not tell of the end, nor let go of a connection that failed before garbage is collected."""
+        if not isinstance(error, SSL.WantReadError):
+            self._lost()
 
     def _lost(self) -> None:
         self._stop_timer()

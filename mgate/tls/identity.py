@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509 import (
@@ -70,7 +71,7 @@ def identify(certificate: Certificate, chain: Iterable[Certificate] = ()) -> Ide
         subject=_subject(certificate),
         common_name=_common_name(certificate),
         dns=_texts(name.value for name in sans if isinstance(name, DNSName)),
-        ip=_texts(name.value for name in sans if isinstance(name, IPAddress)),
+        ip=_texts(name.value for name in sans if isinstance(name, IPAddress) and not _is_network(name)),
         uri=_texts(name.value for name in sans if isinstance(name, UniformResourceIdentifier)),
         email=_texts(name.value for name in sans if isinstance(name, RFC822Name)),
         serial=_serial(certificate.serial_number),
@@ -114,6 +115,10 @@ def _sans(certificate: Certificate) -> tuple[object, ...]:
 def _texts(values: Iterable[object]) -> tuple[str, ...]:
     texts = (value if isinstance(value, str) else str(value) for value in values if not isinstance(value, bytes))
     return tuple(text for text in texts if text and text.isprintable())
+
+
+def _is_network(name: IPAddress) -> bool:
+    return isinstance(name.value, IPv4Network | IPv6Network)
 
 
 def _serial(number: int) -> str:
