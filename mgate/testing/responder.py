@@ -32,7 +32,9 @@ from cryptography.x509.ocsp import OCSPResponseStatus
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.interfaces import IPullProducer
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface import implementer
@@ -173,7 +175,7 @@ class Responder(Resource):
             serial, algorithm = asked.serial_number, asked.hash_algorithm
             named = (asked.issuer_name_hash, asked.issuer_key_hash)
             nonces = [each.value.nonce for each in asked.extensions if isinstance(each.value, x509.OCSPNonce)]
-        except (ValueError, NotImplementedError, UnsupportedAlgorithm):
+        except (ValueError, NotImplementedError, UnsupportedAlgorithm, x509.DuplicateExtension):
             return _unsuccessful(error or OCSPResponseStatus.MALFORMED_REQUEST)
         authority = next((each for each in self.authorities if each.identifiers(algorithm) == named), None)
         if authority is not None and serial in authority.index:
@@ -216,17 +218,17 @@ class Responder(Resource):
             self._held.append(held)
             held.addCallback(begin)
             # Who has left is not answered any more.
-            gone.addErrback(lambda _: self._held.remove(held) if held in self._held else None)
+            gone.addBoth(lambda _: self._held.remove(held) if held in self._held else None)
         elif behaviour.delay:
             self._later(behaviour.delay, begin, gone)
         else:
-            gone.addErrback(lambda _: None)
             begin()
+        gone.addErrback(lambda _: None)
 
     def _later(self, seconds: float, call: Callable[[], None], gone: Deferred[None]) -> None:
         """Call it, unless who asked has left by then."""
         delayed = self._reactor.callLater(seconds, call)
-        gone.addErrback(lambda _: delayed.cancel() if delayed.active() else None)
+        gone.addBoth(lambda _: delayed.cancel() if delayed.active() else None)
 
     def _drip(self, request: Request, body: bytes, seconds: float, gone: Deferred[None]) -> None:
         left = iter(body)
@@ -241,7 +243,7 @@ class Responder(Resource):
                 request.write(bytes([octet]))
                 pending[:] = [self._reactor.callLater(seconds, drop)]
 
-        gone.addErrback(lambda _: [each.cancel() for each in pending if each.active()])
+        gone.addBoth(lambda _: [each.cancel() for each in pending if each.active()])
         drop()
 
     def _tell(self) -> None:
@@ -283,23 +285,33 @@ class _Endless:
         """Called when the connection is lost: then nobody asks for more."""
 
 
+class _Connection(ProtocolWrapper):
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        self.factory.ended()
+
+
 class _ClosableFactory(WrappingFactory):
     """A factory whose connections can be ended; twisted.web keeps no list of them."""
 
+    protocol = _Connection
+
     def __init__(self, wrapped: Site) -> None:
         super().__init__(wrapped)  # type: ignore[no-untyped-call]
-        self._closed: Deferred[None] | None = None
+        self._closed: list[Deferred[None]] = []
 
     async def close(self) -> None:
-        """End all connections, and return when they have ended."""
+        """End all connections, and return when whatever waited for their ends knows of it."""
         if self.protocols:
-            self._closed = Deferred()
+            closed: Deferred[None] = Deferred()
+            self._closed.append(closed)
             for protocol in list(self.protocols):
                 protocol.abortConnection()
-            await self._closed
+            await closed
 
-    def unregisterProtocol(self, protocol: ProtocolWrapper) -> None:
-        super().unregisterProtocol(protocol)  # type: ignore[no-untyped-call]
-        if not self.protocols and self._closed is not None:
-            closed, self._closed = self._closed, None
-            closed.callback(None)
+    def ended(self) -> None:
+        """Called by each connection that has ended."""
+        if not self.protocols:
+            closed, self._closed = self._closed, []
+            for each in closed:
+                each.callback(None)
