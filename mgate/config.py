@@ -19,9 +19,9 @@ from mgate.addresses import ListenAddress, TargetAddress, parse_listen
 from mgate.encryption import target_conflicts, without_effect
 from mgate.environment import Environment
 from mgate.errors import ConfigError
-from mgate.sections import SECTIONS
+from mgate.sections import SECTIONS, variable
 from mgate.seed import plant
-from mgate.settings import Path, Tree, read_file, spell
+from mgate.settings import Origin, Path, Tree, read_file, spell
 from mgate.structure import mistakes
 from mgate.tables import AVAILABLE, CONVERTER, Folders, Listener, Log, Tables, read_folders, read_targets
 from mgate.tls.settings import TargetTls
@@ -32,6 +32,12 @@ NOTHING = (
     "nothing is configured, so nothing would be started: name a file with --config FILE, "
     "or try --listen :1884 --target localhost:1883, or --seed-defaults"
 )
+
+
+OPTIONS = {
+    ("listen",): "--listen", ("target",): "--target", ("tls", "cert_file"): "--cert", ("tls", "key_file"): "--key",
+}  # fmt: skip
+"""The options of the command line that set what a listener cannot do without."""
 
 
 @attrs.frozen
@@ -143,13 +149,24 @@ def _spelt(found: Iterator[tuple[Path, str]], tree: Tree) -> list[str]:
     lines = []
     for path, message in found:
         origin = tree.origin(path)
-        if origin is None or origin.kind == "default":
-            lines.append(f"{spell(path)}: {message}")
-        elif origin.kind == "file" or message == "missing":
-            lines.append(f"{origin.name}: {spell(path)}: {message}")
+        who = f"{origin.name}: " if origin is not None and origin.kind != "default" else ""
+        if message == "missing":
+            lines.append(f"{who}{spell(path)}: missing{_remedy(path, origin)}")
+        elif origin is None or origin.kind in ("default", "file"):
+            lines.append(f"{who}{spell(path)}: {message}")
         else:
             lines.append(f"{origin.name}: {message}")
     return lines
+
+
+def _remedy(path: Path, origin: Origin | None) -> str:
+    """What to set, in the words of the source that made the listener; a file needs no more than the key."""
+    if origin is None or origin.kind == "file":
+        return ""
+    if origin.kind == "option":
+        return f": add {OPTIONS[path[2:]]}" if path[2:] in OPTIONS else ""
+    name = variable(path)
+    return f": set {name}" if name else ""
 
 
 def _filled_in(tables: Tables, name: str, tree: Tree) -> Listener:

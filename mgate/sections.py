@@ -14,7 +14,7 @@ from typing import Any
 from mgate.addresses import TLS_SCHEMES, parse_target, split_host_port
 from mgate.settings import Origin, Path, Tree
 
-__all__ = ["KEYS", "SECTIONS", "SERVER_TLS", "Section", "Variables", "boolean", "whole"]
+__all__ = ["KEYS", "SECTIONS", "SERVER_TLS", "Section", "Variables", "boolean", "variable", "whole"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,14 @@ KEYS = SERVER_TLS | {
 """Variables that stand for one key each."""
 
 
+def variable(path: Path) -> str:
+    """The variable that sets a key of TLS of a listener, as in ``MGATE_MQTT_WITH_TLS_CERT_FILE``; "" if none does."""
+    for name, section in SECTIONS.items():
+        if section.tls and path[:2] == ("listener", section.listener):
+            return next((f"MGATE_{name}_{end}" for end, key in SERVER_TLS.items() if key.path == path[2:]), "")
+    return ""
+
+
 @dataclass(slots=True)
 class Variables:
     """What the variables of one section say: their values and their full names, by the end of the name."""
@@ -202,8 +210,9 @@ def _target(values: Mapping[str, str], below: Any) -> list[str]:
         text = f"{protocol}://{text}"
     first = parse_target(text) if text is not None else None
     if targets:
-        if first is None:
-            raise ValueError("TARGET names several addresses, so the others cannot be set")
+        if first is None or first.path:
+            what = "names several addresses" if first is None else "is a unix socket"
+            raise ValueError(f"TARGET {what}, so the others cannot be set")
         _agree("TARGET", first.host, "TARGET_HOST", values.get("TARGET_HOST"))
         _agree("TARGET", str(first.port), "TARGET_PORT", values.get("TARGET_PORT"))
     elif first is None or first.path:

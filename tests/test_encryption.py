@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import tempfile
 import unittest
+from dataclasses import fields
 from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mgate.config import Configuration, Listener, load
 from mgate.effective import rows
 from mgate.errors import ConfigError
+from mgate.settings import Origin, Tree
 from mgate.tls.settings import Revocation, ServerName, ServerTls, TargetTls
 
 HEAD = '[[listener]]\nname = "m"\nlisten = ":8883"\n'
@@ -61,6 +66,23 @@ cert_file = "own.pem"
 key_file = "own.key"
 server_name = "broker.example.com"
 """
+
+KEYS = [
+    ("listener", "m", *path)
+    for path in (
+        ("target",), ("trusted_proxies",), ("send_proxy_protocol",), ("tls",), ("target_tls",),
+        *(("tls", field.name) for field in fields(ServerTls)),
+        *(("tls", "revocation", field.name) for field in fields(Revocation)),
+        *(("target_tls", field.name) for field in fields(TargetTls)),
+    )
+]  # fmt: skip
+TEXTS = st.sampled_from(
+    ["", "ocsp", "crl", "hard", "get", "http://a/", "https://[::1", "http://a:0", "10.0.0.0/8", "::1/3", "mqtts://b",
+     "b", "mqtt://[", "*.a", "c.pem"]
+) | st.text(max_size=5)  # fmt: skip
+SCALARS = TEXTS | st.booleans() | st.integers(-2, 70000) | st.floats() | st.just({"cert_file": "c", "key_file": "k"})
+TABLES = st.dictionaries(st.sampled_from(["names", "cert_file", "methods"]), SCALARS)
+VALUES = SCALARS | st.lists(SCALARS, max_size=3) | TABLES
 
 
 class EncryptionTest(unittest.TestCase):
@@ -311,6 +333,31 @@ class BadTables(EncryptionTest):
             "trusted_proxies: who connects to a unix socket has no address to be trusted by",
         )
         self.expect(f'{PLAIN}send_proxy_protocol = "v2"\n', "send_proxy_protocol: must be true or false, not a string")
+
+
+class AnyValues(unittest.TestCase):
+    """Whatever stands in the tables, it is used or refused; nothing else is raised."""
+
+    @given(st.data())
+    def test_used_or_refused(self, data: st.DataObject) -> None:
+        overlay = data.draw(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=6))
+        base = {
+            ("listener", "m", "listen"): ":1", ("listener", "m", "target"): "b",
+            ("listener", "m", "tls", "cert_file"): "c", ("listener", "m", "tls", "key_file"): "k",
+        }  # fmt: skip
+
+        def put(tree: Tree) -> list[str]:
+            for path, value in {**base, **overlay}.items():
+                tree.set(path, value, Origin("option", "--set"))
+            return []
+
+        try:
+            configuration = load(None, {}, put)
+        except ConfigError as error:
+            self.assertTrue(all(error.problems))
+        else:
+            for _, value, _ in rows(configuration):
+                self.assertTrue(value)
 
 
 class WithoutEffect(EncryptionTest):

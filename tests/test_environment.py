@@ -94,6 +94,7 @@ class Mistakes(EnvironmentTest):
             (plain(ADDRESS=":1", TARGET="a", TARGET_HOST="b"), "TARGET and TARGET_HOST differ"),
             (plain(ADDRESS=":1", TARGET="a:1", TARGET_PORT="2"), "TARGET and TARGET_PORT differ"),
             (plain(ADDRESS=":1", TARGET="a,b", TARGET_PORT="2"), "TARGET names several addresses"),
+            (plain(ADDRESS=":1", TARGET="unix:/run/b", TARGET_PORT="2"), "TARGET is a unix socket"),
             (
                 plain(ADDRESS=":1", TARGET="a") | {"MPROXY_MQTT_WITHOUT_TLS_ADDRESS": ":2"},
                 f"{PLAIN}ADDRESS and MPROXY_MQTT_WITHOUT_TLS_ADDRESS differ",
@@ -158,11 +159,13 @@ class Mistakes(EnvironmentTest):
                     (client | {f"{head}KEY_FILE": "k"}, "KEY_FILE", ("cert_file",)),
                 ):
                     with self.subTest(section, missing=missing):
-                        expected = [f"{head}{who}: {tls}.{key}: missing" for key in missing]
+                        expected = [
+                            f"{head}{who}: {tls}.{key}: missing: set MGATE_{section}_{key.upper()}" for key in missing
+                        ]
                         self.assertEqual(self.problems(address | given), expected)
                 with self.subTest(section):
                     found = self.problems(address | plain(ADDRESS=":2", TARGET="b"))
-                    self.assertIn(f"{head}ADDRESS: {tls}.cert_file: missing", found)
+                    self.assertIn(f"{head}ADDRESS: {tls}.cert_file: missing: set MGATE_{section}_CERT_FILE", found)
 
     def test_a_section_without_an_address(self) -> None:
         head = "MGATE_MQTT_WITH_TLS_"
@@ -174,7 +177,7 @@ class Mistakes(EnvironmentTest):
     def test_mutual_tls_needs_who_signs_the_devices(self) -> None:
         head = "MGATE_MQTT_WITH_MTLS_"
         environ = {f"{head}{end}": "1" for end in ("PORT", "TARGET_HOST", "CERT_FILE", "KEY_FILE")}
-        expected = [f'{head}CERT_FILE: listener "mqtt-mtls".tls.client_ca_file: missing']
+        expected = [f'{head}CERT_FILE: listener "mqtt-mtls".tls.client_ca_file: missing: set {head}CLIENT_CA_FILE']
         self.assertEqual(self.problems(environ), expected)
         file = self.file('[[listener]]\nname = "mqtt-mtls"\n[listener.tls]\nclient_ca_file = "ca"\n')
         self.assertIn("mqtt-mtls", load(file, environ).listeners)
@@ -315,12 +318,18 @@ class SeedDefaults(EnvironmentTest):
     def test_a_listener_that_is_asked_for_needs_certificates(self) -> None:
         self.assertEqual(
             self.problems(self.SEEDED | {"MGATE_MQTT_WITH_TLS_PORT": "9"}),
-            ['listener "mqtt-tls".tls.cert_file: missing', 'listener "mqtt-tls".tls.key_file: missing'],
+            [
+                'listener "mqtt-tls".tls.cert_file: missing: set MGATE_MQTT_WITH_TLS_CERT_FILE',
+                'listener "mqtt-tls".tls.key_file: missing: set MGATE_MQTT_WITH_TLS_KEY_FILE',
+            ],
         )
         file = self.file('[[listener]]\nname = "mqtt-mtls"\n')
         self.assertEqual(
             sorted(self.problems(self.SEEDED, file)),
-            [f'listener "mqtt-mtls".tls.{key}: missing' for key in ("cert_file", "client_ca_file", "key_file")],
+            [
+                f'listener "mqtt-mtls".tls.{key}_file: missing: set MGATE_MQTT_WITH_MTLS_{key.upper()}_FILE'
+                for key in ("cert", "client_ca", "key")
+            ],
         )
 
 

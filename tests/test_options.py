@@ -165,13 +165,14 @@ class Mistakes(OptionsTest):
             self.assertIn(expected, found)
 
     def test_half_a_pair(self) -> None:
-        for option, missing in (("--cert", "key_file"), ("--key", "cert_file")):
+        for option, other, missing in (("--cert", "--key", "key_file"), ("--key", "--cert", "cert_file")):
             with self.subTest(option):
                 found = self.mistakes("--listen", ":1", "--target", "a", option, "x.pem")
-                self.assertEqual(found, [f'{option}: listener "mqtt".tls.{missing}: missing'])
+                self.assertEqual(found, [f'{option}: listener "mqtt".tls.{missing}: missing: add {other}'])
         found = self.mistakes("--listen", ":1", "--target", "a", "--client-ca", "x.pem")
         tls = '--client-ca: listener "mqtt".tls'
-        self.assertEqual(found, [f"{tls}.cert_file: missing", f"{tls}.key_file: missing"])
+        expected = [f"{tls}.cert_file: missing: add --cert", f"{tls}.key_file: missing: add --key"]
+        self.assertEqual(found, expected)
 
     def test_a_certificate_for_nobody_in_particular(self) -> None:
         found = self.mistakes("-c", self.file(TWO), "--cert", "c.pem")
