@@ -1,8 +1,7 @@
 """An OCSP responder and CRL distribution point for the certificates that certs/make_pki.py made.
 
-Usage: python examples/ocsp_responder.py [FOLDER [PORT]]. To revoke a certificate, change its line in FOLDER/X-index.txt
-from ``V<tab>expires<tab><tab>serial`` to ``R<tab>expires<tab>since<tab>serial``, with the time written alike; it counts
-at once.
+Usage: python examples/ocsp_responder.py [FOLDER [PORT]]. What ``python certs/make_pki.py --revoke client-good`` revokes
+meanwhile is revoked for whoever asks next.
 """
 
 import sys
@@ -14,7 +13,6 @@ from twisted.internet.task import react
 from twisted.web.server import Request
 
 from mgate.testing.authority import Authority
-from mgate.testing.credential import Credential
 from mgate.testing.responder import Responder
 
 NAMES = ("root", "intermediate", "revoked-intermediate")
@@ -24,8 +22,7 @@ class FolderResponder(Responder):
     """Reads the index of each authority anew for each request."""
 
     def __init__(self, reactor: Any, folder: Path) -> None:
-        files = {name: (folder / f"{name}.pem", folder / f"{name}.key") for name in NAMES}
-        super().__init__(reactor, [Authority(name, Credential.load(*files[name])) for name in NAMES])
+        super().__init__(reactor, [Authority.load(folder, name) for name in NAMES])
         self.folder = folder
 
     def render(self, request: Request) -> int:

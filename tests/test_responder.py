@@ -35,7 +35,7 @@ from twisted.web.client import Agent, FileBodyProducer, ResponseFailed
 from twisted.web.http_headers import Headers
 
 from mgate.testing.credential import DAY, Credential
-from mgate.testing.pki import Pki
+from mgate.testing.pki import Pki, revoke
 from mgate.testing.responder import Behaviour, Responder
 from mgate.tls.status import Status
 from tests.processes import Running, free_port
@@ -338,8 +338,7 @@ class ExampleTests(PlainTestCase):
 
     def test_changed_index_counts_at_once(self) -> None:
         self.assertEqual(self.status("good"), "client-good.pem: good")
-        self.pki.intermediate.revoke(self.pki.clients["good"])
-        (self.folder / "intermediate-index.txt").write_text(self.pki.intermediate.index_text())
+        revoke(self.folder, "client-good")
         self.assertEqual(self.status("good"), "client-good.pem: revoked")
         with urlopen(f"http://127.0.0.1:{self.port}/intermediate.crl", timeout=60) as answer:
             crl = x509.load_der_x509_crl(answer.read())

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -64,7 +65,7 @@ class Authority:
         ocsp_url, crl_urls: what certificates that it issues name as responder (authorityInfoAccess) and as CRL
             distribution points, unless `issue` is told otherwise.
         index: what it knows of the certificates that it issued, by serial number.
-        crl_number: of the CRL that it signed last.
+        crl_number: of the CRL that it signed last, unless it was told a number.
     """
 
     name: str
@@ -80,6 +81,18 @@ class Authority:
         extensions = _authority_extensions(crl_sign=True)
         credential = certify(name, new_key(), None, not_before=-DAY, not_after=MANY, extensions=extensions)
         return cls(name, credential, ocsp_url, crl_urls)
+
+    @classmethod
+    def load(cls, folder: Path, name: str) -> Authority:
+        """Read the authority of this name from the files that `Pki.write` wrote.
+
+        Raises:
+            OSError: a file cannot be read.
+            ValueError: it holds something else.
+        """
+        authority = cls(name, Credential.load(folder / f"{name}.pem", folder / f"{name}.key"))
+        authority.read_index((folder / f"{name}-index.txt").read_text())
+        return authority
 
     def intermediate(
         self, name: str, *, ocsp_url: str = "", crl_urls: Sequence[str] = (), crl_sign: bool = True
@@ -178,8 +191,8 @@ class Authority:
             extensions: more of them.
         """
         if number is None:
-            self.crl_number += 1
-            number = self.crl_number
+            # By the clock, so that numbers rise although an authority is loaded anew (RFC 5280 section 5.2.3).
+            number = self.crl_number = max(self.crl_number + 1, int(now().timestamp()))
         own = self.credential
         builder = x509.CertificateRevocationListBuilder().issuer_name(own.certificate.subject)
         builder = builder.last_update(now() + this_update).next_update(now() + next_update)

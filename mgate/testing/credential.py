@@ -66,8 +66,12 @@ class Credential:
     @property
     def name(self) -> str:
         """The common name in its subject."""
-        (name,) = self.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        return str(name.value)
+        return _common_name(self.certificate.subject)
+
+    @property
+    def issuer_name(self) -> str:
+        """The common name of who signed the certificate."""
+        return _common_name(self.certificate.issuer)
 
     @property
     def pem(self) -> bytes:
@@ -108,6 +112,11 @@ def certify(
         builder = builder.add_extension(extension, critical)
     above = () if issuer is None or _is_root(issuer) else (issuer.certificate, *issuer.chain)
     return Credential(builder.sign(signer, hashes.SHA256()), key, above)
+
+
+def _common_name(name: x509.Name) -> str:
+    (found,) = name.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found.value)
 
 
 def _is_root(credential: Credential) -> bool:

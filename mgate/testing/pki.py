@@ -26,7 +26,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from mgate.testing.authority import Authority
 from mgate.testing.credential import DAY, HOUR, YEAR, Credential
 
-__all__ = ["OTHER_NAME", "SERVER_NAMES", "SLOW", "UNTRUSTED", "Pki"]
+__all__ = ["OTHER_NAME", "SERVER_NAMES", "SLOW", "UNTRUSTED", "Pki", "revoke"]
 
 SERVER_NAMES = ("localhost", "127.0.0.1", "::1")
 OTHER_NAME = "other.example"
@@ -163,10 +163,26 @@ class Pki:
             files[f"{name}.pem"] = credential.pem
             files[f"{name}.key"] = credential.key_pem
         for name, crl in self.crls().items():
-            stem = name if name == "crl" else f"crl-{name}"
-            files[f"{stem}.pem"] = crl.public_bytes(Encoding.PEM)
-            files[f"{stem}.der"] = crl.public_bytes(Encoding.DER)
+            files |= _crl_files(name if name == "crl" else f"crl-{name}", crl)
         return [_replace(folder / name, content) for name, content in files.items()]
+
+
+def revoke(folder: Path, name: str) -> list[Path]:
+    """Revoke the certificate in ``name.pem`` below a folder that `Pki.write` filled; returns what was written anew: the
+    index of its issuer, from which responders answer, and the issuer's CRL.
+
+    Raises:
+        OSError: a file cannot be read or written.
+        ValueError: one holds something else, or the certificate was not issued there.
+    """
+    credential = Credential.load(folder / f"{name}.pem", folder / f"{name}.key")
+    issuer = Authority.load(folder, credential.issuer_name)
+    if credential.serial not in issuer.index:
+        raise ValueError(f"{issuer.name} does not know {name}")
+    issuer.revoke(credential)
+    stem = "crl" if issuer.name == "intermediate" else f"crl-{issuer.name}"
+    files = {f"{issuer.name}-index.txt": issuer.index_text().encode(), **_crl_files(stem, issuer.crl())}
+    return [_replace(folder / name, content) for name, content in files.items()]
 
 
 def _clients(url: str, issuer: Authority) -> dict[str, Credential]:
@@ -190,6 +206,10 @@ def _clients(url: str, issuer: Authority) -> dict[str, Credential]:
 def _delegate(issuer: Authority) -> Credential:
     """Who may answer for an authority (RFC 6960 section 4.2.2.2)."""
     return issuer.issue("delegate", usage=OCSP_SIGNING, extensions=NO_CHECK)
+
+
+def _crl_files(stem: str, crl: x509.CertificateRevocationList) -> dict[str, bytes]:
+    return {f"{stem}.pem": crl.public_bytes(Encoding.PEM), f"{stem}.der": crl.public_bytes(Encoding.DER)}
 
 
 def _replace(path: Path, content: bytes) -> Path:
