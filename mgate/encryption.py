@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from typing import Any
-from urllib.parse import urlsplit
 
 from mgate.addresses import TargetAddress
 from mgate.settings import Path, Tree, numbered
+from mgate.tls.fetch_rules import FetchError, parse_url
 
 __all__ = [
     "bad_proxies", "bad_revocation", "bad_server_name", "bad_server_tls", "bad_target_tls", "target_conflicts",
@@ -170,15 +170,12 @@ def _bad_networks(key: str, values: dict[str, Any]) -> Mistakes:
 
 
 def _url_mistakes(url: str) -> Iterator[str]:
+    """What the fetcher would say; whatever port the operator names is meant."""
     try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # of the port, or of an IPv6 address
-        good = False
-    if "@" in url.partition("?")[0].partition("://")[2].partition("/")[0]:
-        yield "credentials have no place in this URL"
-    elif not good or not url.isascii() or not url.isprintable() or " " in url:
-        yield f"{url!r} is no URL of http or https with a host"
+        parse_url(url, None)
+    except FetchError as error:
+        shown = "" if "@" in url else f"{url!r}: "  # credentials are not repeated
+        yield f"{shown}{error.text}"
 
 
 def _is_address(text: str) -> bool:
