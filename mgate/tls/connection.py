@@ -104,18 +104,18 @@ class RevocationConnection(SSL.Connection):
         self._alert: bytes | None = None
         self._held_bytes = 0
         self._asked: Deferred[None] | None = None
-        self._deadline: Any = None
-        self._unwatch: Callable[[], object] | None = None
+        self._stop_timer: Callable[[], object] = _nothing
+        self._unwatch: Callable[[], object] = _nothing
 
     # What the creator calls.
 
     def end_by(self, clock: Any, seconds: float) -> None:
         """Close the connection if the handshake is not over in time.
 
-        The timer keeps no connection alive that has failed before.
+        Also a refusal that the device does not read ends then. The timer keeps nothing alive.
         """
-        expired = weakref.WeakMethod(self._late)
-        self._deadline = clock.callLater(seconds, _call_if_alive, expired)
+        deadline = clock.callLater(seconds, _call_if_alive, weakref.WeakMethod(self._late))
+        self._stop_timer = self._at_the_end(_cancel, deadline)
 
     def refuse_name(self) -> None:
         """The device asked for a server that there is not (RFC 6066 section 3); called while its hello is read."""
@@ -283,9 +283,7 @@ class RevocationConnection(SSL.Connection):
         if self._checker is not None and self.chain:
             cut = weakref.WeakMethod(self._cut)
             unwatch = self._checker.watch(dict(self.chain), lambda finding: _call_if_alive(cut, finding))
-            ended = weakref.finalize(self, unwatch)
-            ended.atexit = False
-            self._unwatch = ended
+            self._unwatch = self._at_the_end(unwatch)
         self.state = ESTABLISHED
         self._stop_timer()
 
@@ -336,18 +334,22 @@ class RevocationConnection(SSL.Connection):
         if self.state in (HANDSHAKING, HELD, ESTABLISHED):
             self.state = GONE
         self._give_up()
-        if self._unwatch is not None:
-            self._unwatch()
+        self._unwatch()
 
     def _give_up(self) -> None:
         asked, self._asked = self._asked, None
         if asked is not None:
             asked.cancel()
 
-    def _stop_timer(self) -> None:
-        deadline, self._deadline = self._deadline, None
-        if deadline is not None and deadline.active():
-            deadline.cancel()
+    def _at_the_end(self, callback: Callable[..., object], *arguments: object) -> Callable[[], object]:
+        """Have `callback` called when Twisted lets go of the connection, which it does not always tell.
+
+        Returns:
+            what calls it earlier. It is called once.
+        """
+        ended = weakref.finalize(self, callback, *arguments)
+        ended.atexit = False
+        return ended
 
     def _described(self, finding: Finding) -> str:
         source = " ".join(filter(None, (finding.source, finding.detail)))
@@ -369,6 +371,15 @@ def _call_if_alive(method: weakref.WeakMethod[Callable[..., None]], *arguments: 
     bound = method()
     if bound is not None:
         bound(*arguments)
+
+
+def _cancel(call: Any) -> None:
+    if call.active():
+        call.cancel()
+
+
+def _nothing() -> None:
+    pass
 
 
 @lru_cache(maxsize=256)

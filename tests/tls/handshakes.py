@@ -129,7 +129,7 @@ class Echo(Protocol):
     """Keeps what it is told; a line is answered, and ends the connection."""
 
     def __init__(self) -> None:
-        self.received = b""
+        self.received = bytearray()
         self.handshakes = 0
         self.lost: type[BaseException] | None = None
         self.greeting = b""
@@ -371,7 +371,7 @@ class TlsCase(TestCase):
         self, server: Server, *flags: str, client: str | None = "good", stdin: bytes = b"hello\n"
     ) -> Spoken:
         """What s_client prints; it stays until the listener closes."""
-        arguments = ["openssl", "s_client", "-connect", f"127.0.0.1:{server.port}", "-ign_eof"]
+        arguments = ["openssl", "s_client", "-connect", f"127.0.0.1:{server.port}"]
         if client:
             arguments += ["-cert", file(f"client-{client}.pem"), "-key", file(f"client-{client}.key")]
             arguments += ["-cert_chain", file(f"client-{client}.pem")]
