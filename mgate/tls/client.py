@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
@@ -42,6 +43,9 @@ __all__ = ["HandshakeFailed", "TargetConnections", "TargetEndpoint"]
 
 CODES = SSL.X509VerificationCodes
 
+HOST_NAME = re.compile(rb"([a-z0-9_-]{1,63}\.)*(?![0-9]+$)[a-z0-9_-]{1,63}")
+"""Labels, the last of which is no number, as it would be in an address (RFC 1123 section 2.1)."""
+
 VERIFIED = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
 
 REFUSALS = {
@@ -67,12 +71,16 @@ class HandshakeFailed(ConnectError):
         return str(self.args[0])
 
 
-class _Judgement:
-    """Why the certificate of one connection was refused."""
+class TargetConnection(SSL.Connection):
+    """Knows whose certificate it must see, and why it refused one.
 
-    __slots__ = ("identity", "name", "why")
+    Attributes:
+        name, identity: what the certificate must have, as text and for service_identity.
+        why: a text once the certificate was refused.
+    """
 
-    def __init__(self, name: str, identity: Any) -> None:
+    def __init__(self, context: SSL.Context, name: str, identity: Any) -> None:
+        super().__init__(context, None)
         self.name = name
         self.identity = identity
         self.why = ""
@@ -99,8 +107,7 @@ class TargetConnections:
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         """IOpenSSLClientConnectionCreator."""
-        connection = SSL.Connection(self._context, None)
-        connection.set_app_data(_Judgement(self._name, self._identity))
+        connection = TargetConnection(self._context, self._name, self._identity)
         if self._sni:
             connection.set_tlsext_host_name(self._sni)
         connection.set_connect_state()
@@ -116,29 +123,30 @@ def _identity(name: str) -> tuple[bytes, Any]:
     else:
         return b"", IPAddress_ID(str(address))
     try:
-        sni = name.rstrip(".").encode("idna")
-        return sni, DNS_ID(sni.decode("ascii"))
-    except ValueError:
-        raise ConfigError([f"target_tls.server_name: {name!r} is neither a host name nor an IP address"]) from None
+        sni = name.removesuffix(".").encode("idna").lower()
+    except UnicodeError:
+        sni = b""
+    if HOST_NAME.fullmatch(sni) is None or len(sni) > 253:
+        raise ConfigError([f"target_tls.server_name: {name!r} is neither a host name nor an IP address"])
+    return sni, DNS_ID(sni.decode("ascii"))
 
 
-def _verify(connection: SSL.Connection, certificate: X509, error: int, depth: int, ok: int) -> bool:
+def _verify(connection: Any, certificate: X509, error: int, depth: int, ok: int) -> bool:
     """Called by OpenSSL for each certificate of the chain, the target's own last."""
-    judgement: _Judgement = connection.get_app_data()
     if not ok:
         whose = "its certificate" if depth == 0 else f"the certificate {depth} above its own"
-        judgement.why = f"{whose} {REFUSALS.get(error, f'cannot be verified (X509_V_ERR {error})')}"
+        connection.why = f"{whose} {REFUSALS.get(error, f'cannot be verified (X509_V_ERR {error})')}"
         return False
     if depth:
         return True
     try:
         patterns = extract_patterns(certificate.to_cryptography())
-        verify_service_identity(patterns, [judgement.identity], [])
+        verify_service_identity(patterns, [connection.identity], [])
     except (VerificationError, CertificateError):
-        judgement.why = f"its certificate is not for {judgement.name}"
+        connection.why = f"its certificate is not for {connection.name}"
         return False
-    except Exception as unexpected:  # noqa: BLE001 - OpenSSL calls, who could not pass it on: whatever goes wrong here refuses
-        judgement.why = f"its certificate cannot be read: {type(unexpected).__name__}"
+    except Exception as unexpected:  # noqa: BLE001 - OpenSSL calls and could not pass it on; what goes wrong refuses
+        connection.why = f"its certificate cannot be read: {type(unexpected).__name__}"
         return False
     return True
 
@@ -195,7 +203,7 @@ class _Dial(Factory):
         self.timeout = timeout
         self.report = report
         self.done: Deferred[Any] = Deferred(self._cancel)
-        self._attempt: Deferred[Any] | None = None
+        self._attempt: Any = None
         self._handshake: _Handshake | None = None
 
     def start(self, attempt: Deferred[Any]) -> None:
@@ -222,7 +230,7 @@ class _Dial(Factory):
         self.done.errback(CancelledError())
         if self._handshake is not None:
             self._handshake.abort()
-        elif self._attempt is not None:
+        else:
             self._attempt.cancel()
 
 
@@ -274,9 +282,9 @@ class _Handshake(Protocol):
 
     def _why(self, reason: Failure) -> str:
         transport: Any = self.transport
-        judgement: _Judgement = transport.getHandle().get_app_data()
-        if judgement.why:
-            return judgement.why
+        connection: TargetConnection = transport.getHandle()
+        if connection.why:
+            return connection.why
         if reason.check(SSL.Error) is not None:
             return _reason(reason.value)
         return "it closed the connection"

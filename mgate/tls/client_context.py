@@ -61,9 +61,7 @@ def _trust(context: SSL.Context, settings: TargetTls) -> None:
     if not settings.ca_file:
         context.set_default_verify_paths()
         return
-    store = context.get_cert_store()
-    if store is None:
-        raise _Unreadable(f"{settings.ca_file}: OpenSSL has no store for it")
+    store: Any = context.get_cert_store()
     for certificate in _certificates(settings.ca_file):
         store.add_cert(X509.from_cryptography(certificate))
 
