@@ -9,6 +9,7 @@ import sys
 import tempfile
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from unittest import TestCase, skipUnless
 
 from cryptography import x509
@@ -285,9 +286,9 @@ class ResigningTests(FolderTestCase):
         self.pki = Pki.make()
         self.pki.write(self.folder)
 
-    def verify(self, signature: str, delegate: Credential | None = None) -> str:
+    def verify(self, signature: str, delegate: Credential | None = None, **more: Any) -> str:
         serial = self.pki.clients["good"].serial
-        response = self.pki.intermediate.ocsp_response(serial, signature=signature, delegate=delegate)
+        response = self.pki.intermediate.ocsp_response(serial, signature=signature, delegate=delegate, **more)
         (self.folder / "response.der").write_bytes(response)
         return openssl(
             "ocsp", "-respin", "response.der", "-issuer", "intermediate.pem", "-cert", "client-good.pem",
@@ -314,6 +315,14 @@ class ResigningTests(FolderTestCase):
 
     def test_wrong_signature(self) -> None:
         self.assertIn("Response Verify Failure", self.verify("broken"))
+
+    def test_key_of_somebody_else(self) -> None:
+        for key in (new_key(), rsa.generate_private_key(65537, 2048)):
+            self.assertIn("Response Verify Failure", self.verify("sha256", key=key))
+        own = self.pki.intermediate.credential.key
+        self.assertIn("Response verify OK", self.verify("sha256", key=own))
+        said = self.verify("sha256", self.pki.delegates["good"], key=own)
+        self.assertIn("Response Verify Failure", said)
 
     def test_no_pss_with_an_ec_key(self) -> None:
         with self.assertRaises(ValueError):

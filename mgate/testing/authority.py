@@ -262,8 +262,10 @@ class Authority:
             builder = builder.certificates([delegate.certificate])
         if nonce is not None:
             builder = builder.add_extension(x509.OCSPNonce(nonce), False)
-        response = builder.sign(key or signer.key, hashes.SHA256()).public_bytes(Encoding.DER)
-        return response if signature == "sha256" else resigned(response, key or signer.key, signature)
+        response = builder.sign(signer.key, hashes.SHA256()).public_bytes(Encoding.DER)
+        if key is None and signature == "sha256":
+            return response
+        return resigned(response, key or signer.key, signature)
 
     def identifiers(self, algorithm: hashes.HashAlgorithm) -> tuple[bytes, bytes]:
         """The issuerNameHash and the issuerKeyHash by which requests name this authority (RFC 6960 4.1.1)."""

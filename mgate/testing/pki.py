@@ -26,7 +26,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from mgate.testing.authority import Authority
 from mgate.testing.credential import DAY, HOUR, YEAR, Credential
 
-__all__ = ["OTHER_NAME", "SERVER_NAMES", "SLOW", "UNTRUSTED", "Pki", "revoke"]
+__all__ = ["NO_CHECK", "OCSP_SIGNING", "OTHER_NAME", "SERVER", "SERVER_NAMES", "SLOW", "UNTRUSTED", "Pki", "revoke"]
 
 SERVER_NAMES = ("localhost", "127.0.0.1", "::1")
 OTHER_NAME = "other.example"
