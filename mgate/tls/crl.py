@@ -231,7 +231,7 @@ class RevokedSerials:
             raise Unusable("the delta CRL is from another issuer or about other certificates")
         if self.number is None or base.crl_number > self.number:
             raise Unusable(f"the delta CRL changes number {base.crl_number}, there is {self.number}")
-        if changes.number is None or _age(changes) < _age(self):
+        if _age(changes) < _age(self):
             raise Unusable(f"the delta CRL has number {changes.number}, there is {self.number}")
         touched = changes.revoked | changes.on_hold | removed
         return replace(

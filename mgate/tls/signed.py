@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 
 from mgate.tls.status import Unusable
@@ -45,6 +45,7 @@ def reading(what: str) -> Iterator[None]:
         ValueError,
         TypeError,  # a key of a kind that signs nothing
         OverflowError,
+        InternalError,  # OpenSSL has an error that cryptography has no name for
         UnsupportedAlgorithm,
         x509.DuplicateExtension,
         x509.InvalidVersion,

@@ -164,7 +164,8 @@ class TimeTests(Refusing):
     def test_without_next_update_it_is_stale_after_a_time(self) -> None:
         self.refused("too old", about_device(this=-7 * DAY - 301, until=None))
         self.refused("too old", about_device(this=-361, until=None), max_age=60)
-        self.assertIs(read(about_device(this=-7 * DAY, until=None)).status, Status.GOOD)
+        self.assertIs(read(about_device(this=-7 * DAY - 300, until=None)).status, Status.GOOD)
+        self.assertIs(read(about_device(this=-30 * DAY)).status, Status.GOOD)
 
 
 class CertificateIdTests(Refusing):
@@ -212,6 +213,7 @@ class CertificateIdTests(Refusing):
         self.refused("about another certificate", replace(GOOD, answers=[]))
 
     def test_about_too_many(self) -> None:
+        self.assertIs(read(replace(GOOD, answers=[*GOOD.answers] * 100)).status, Status.GOOD)
         self.refused("too many certificates", replace(GOOD, answers=[*GOOD.answers] * 101))
 
 
@@ -436,6 +438,7 @@ class GarbageTests(Refusing):
         self.refused("cannot be read", body)
 
     def test_too_large(self) -> None:
+        self.refused("cannot be read", b"\x30" * MAX_RESPONSE)
         self.refused("too large", b"\x30" * (MAX_RESPONSE + 1))
 
     def test_every_prefix(self) -> None:
