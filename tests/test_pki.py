@@ -163,6 +163,13 @@ class FilesTests(FolderTestCase):
         with self.assertRaises(ValueError):
             Credential.load(self.folder / "client-good.key", self.folder / "client-good.pem")
 
+    def test_one_more_credential(self) -> None:
+        certificate, key = self.pki.rsa_server().write(self.folder, "server-rsa")
+        self.assertEqual((certificate.name, key.name), ("server-rsa.pem", "server-rsa.key"))
+        self.assertEqual(stat.S_IMODE(key.stat().st_mode), 0o600)
+        self.assertIn(": OK", self.verify("server-rsa", "-purpose", "sslserver", "-verify_hostname", "localhost"))
+        self.assertIsInstance(Credential.load(certificate, key).key, rsa.RSAPrivateKey)
+
     def test_index_is_what_openssl_answers_from(self) -> None:
         issuer = ("-CA", "intermediate.pem", "-CAfile", "ca.pem", "-issuer", "intermediate.pem")
         signer = ("-rsigner", "delegate-good.pem", "-rkey", "delegate-good.key", "-ndays", "1")

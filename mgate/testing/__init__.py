@@ -16,6 +16,9 @@ that the step led to::
 A handler that fails would only refuse, and a test of refusals could pass because of a typing mistake. So an exception
 that is not `Denied` is raised again, in the step that caused it or, where the handler answered late, in the next one;
 say ``raise_faults=False`` to see what devices see.
+
+For tests with TLS, `mgate.testing.pki` makes certificates, good and bad, and `mgate.testing.responder` tells their
+status, or misbehaves. Both are imported by name: they need `cryptography` and twisted.web.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,7 +18,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 __all__ = [
     "DAY", "HOUR", "YEAR", "Credential", "Extensions", "PrivateKey", "addresses", "alternatives", "certify",
-    "key_usage", "new_key", "now",
+    "key_usage", "new_key", "now", "replace_file",
 ]  # fmt: skip
 
 HOUR, DAY, YEAR = timedelta(hours=1), timedelta(days=1), timedelta(days=365)
@@ -34,6 +36,17 @@ def now() -> datetime:
 def new_key() -> ec.EllipticCurvePrivateKey:
     """A key of P-256."""
     return ec.generate_private_key(ec.SECP256R1())
+
+
+def replace_file(path: Path, content: bytes) -> Path:
+    """Write a file that appears whole, or not at all; a key is never readable by others, not even for a moment."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        if path.suffix != ".key":
+            os.fchmod(file.fileno(), 0o644)
+    os.replace(temporary, path)
+    return path
 
 
 @dataclass(frozen=True)
@@ -57,6 +70,10 @@ class Credential:
         if not isinstance(private, PrivateKey):
             raise ValueError(f"{key} is neither an EC nor an RSA key")
         return cls(certificate, private, tuple(chain))
+
+    def write(self, folder: Path, name: str) -> tuple[Path, Path]:
+        """Write ``name.pem`` and ``name.key``, which only the owner may read, and return their paths."""
+        return replace_file(folder / f"{name}.pem", self.pem), replace_file(folder / f"{name}.key", self.key_pem)
 
     @property
     def serial(self) -> int:

@@ -11,8 +11,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +22,7 @@ from cryptography.x509 import ReasonFlags
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from mgate.testing.authority import Authority
-from mgate.testing.credential import DAY, HOUR, YEAR, Credential
+from mgate.testing.credential import DAY, HOUR, YEAR, Credential, replace_file
 
 __all__ = ["NO_CHECK", "OCSP_SIGNING", "OTHER_NAME", "SERVER", "SERVER_NAMES", "SLOW", "UNTRUSTED", "Pki", "revoke"]
 
@@ -159,12 +157,10 @@ class Pki:
         for authority in (*self.authorities, self.foreign):
             credentials[authority.name] = authority.credential
             files[f"{authority.name}-index.txt"] = authority.index_text().encode()
-        for name, credential in credentials.items():
-            files[f"{name}.pem"] = credential.pem
-            files[f"{name}.key"] = credential.key_pem
         for name, crl in self.crls().items():
             files |= _crl_files(name if name == "crl" else f"crl-{name}", crl)
-        return [_replace(folder / name, content) for name, content in files.items()]
+        written = [path for name, credential in credentials.items() for path in credential.write(folder, name)]
+        return written + [replace_file(folder / name, content) for name, content in files.items()]
 
 
 def revoke(folder: Path, name: str) -> list[Path]:
@@ -182,7 +178,7 @@ def revoke(folder: Path, name: str) -> list[Path]:
     issuer.revoke(credential)
     stem = "crl" if issuer.name == "intermediate" else f"crl-{issuer.name}"
     files = {f"{issuer.name}-index.txt": issuer.index_text().encode(), **_crl_files(stem, issuer.crl())}
-    return [_replace(folder / name, content) for name, content in files.items()]
+    return [replace_file(folder / name, content) for name, content in files.items()]
 
 
 def _clients(url: str, issuer: Authority) -> dict[str, Credential]:
@@ -210,14 +206,3 @@ def _delegate(issuer: Authority) -> Credential:
 
 def _crl_files(stem: str, crl: x509.CertificateRevocationList) -> dict[str, bytes]:
     return {f"{stem}.pem": crl.public_bytes(Encoding.PEM), f"{stem}.der": crl.public_bytes(Encoding.DER)}
-
-
-def _replace(path: Path, content: bytes) -> Path:
-    """Write a file that appears whole, or not at all; a key is never readable by others, not even for a moment."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        if path.suffix != ".key":
-            os.fchmod(file.fileno(), 0o644)
-    os.replace(temporary, path)
-    return path
