@@ -33,7 +33,10 @@ class FolderResponder(Responder):
 
 
 async def main(reactor: Any, folder: str = "certs", port: str = "8889") -> None:
-    responder = FolderResponder(reactor, Path(folder))
+    try:
+        responder = FolderResponder(reactor, Path(folder))
+    except OSError as error:
+        raise SystemExit(f"{error}: make it with python certs/make_pki.py") from None
     print("answering on", await responder.listen(int(port)), flush=True)
     await Deferred()
 

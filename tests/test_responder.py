@@ -38,9 +38,10 @@ from mgate.testing.credential import DAY, Credential
 from mgate.testing.pki import Pki, revoke
 from mgate.testing.responder import Behaviour, Responder
 from mgate.tls.status import Status
-from tests.processes import Running, free_port
+from tests.processes import Running, free_port, run
 
 ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = str(ROOT / "examples" / "ocsp_responder.py")
 NONCE = b"0123456789abcdef"
 TYPE = {"content-type": ["application/ocsp-request"]}
 
@@ -316,8 +317,7 @@ class ExampleTests(PlainTestCase):
         self.port = free_port()
         self.pki = Pki.make(f"http://127.0.0.1:{self.port}")
         self.pki.write(self.folder)
-        example = str(ROOT / "examples" / "ocsp_responder.py")
-        self.running = Running(self, [sys.executable, example, str(self.folder), str(self.port)])
+        self.running = Running(self, [sys.executable, EXAMPLE, str(self.folder), str(self.port)])
         self.running.expect("answering on")
 
     def status(self, name: str) -> str:
@@ -343,3 +343,9 @@ class ExampleTests(PlainTestCase):
         with urlopen(f"http://127.0.0.1:{self.port}/intermediate.crl", timeout=60) as answer:
             crl = x509.load_der_x509_crl(answer.read())
         self.assertIsNotNone(crl.get_revoked_certificate_by_serial_number(self.pki.clients["good"].serial))
+
+    def test_folder_without_a_pki(self) -> None:
+        (self.folder / "root.key").unlink()
+        done = run([sys.executable, EXAMPLE, str(self.folder), "0"])
+        self.assertEqual((done.returncode, len(done.stderr.splitlines())), (1, 1), done.stderr)
+        self.assertIn("make_pki.py", done.stderr)
