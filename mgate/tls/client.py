@@ -36,7 +36,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mgate.errors import ConfigError
-from mgate.tls.client_context import target_context
+from mgate.tls.client_context import reason_of, target_context
 from mgate.tls.settings import TargetTls
 
 __all__ = ["HandshakeFailed", "TargetConnections", "TargetEndpoint"]
@@ -156,7 +156,7 @@ class TargetEndpoint:
     """Dials an endpoint and speaks TLS on it.
 
     Args:
-        connections: for this target.
+        connections: for this target; a reload may assign others, which the next dial uses.
         endpoint: to dial; with PROXY headers, what sends them (`mgate.proxyprotocol.outgoing.HeaderFirst`).
         clock: IReactorTime.
         timeout: seconds from the TCP connection to the end of the handshake.
@@ -173,7 +173,7 @@ class TargetEndpoint:
         timeout: float,
         report: Callable[[str], None],
     ) -> None:
-        self._connections = connections
+        self.connections = connections
         self._endpoint = endpoint
         self._clock = clock
         self._timeout = timeout
@@ -187,7 +187,7 @@ class TargetEndpoint:
             `twisted.internet.defer.TimeoutError`, or as the endpoint does.
         """
         dial = _Dial(protocolFactory, self._clock, self._timeout, self._report)
-        wrapped = TLSMemoryBIOFactory(self._connections, True, dial, self._clock)
+        wrapped = TLSMemoryBIOFactory(self.connections, True, dial, self._clock)
         dial.start(self._endpoint.connect(wrapped))
         return dial.done
 
@@ -270,7 +270,7 @@ class _Handshake(Protocol):
             self._dial.failed(Failure(HandshakeFailed(f"TLS handshake: {self._why(reason)}")))
             return
         if reason.check(SSL.Error) is not None:
-            self._dial.report(f"TLS: {_reason(reason.value)}")
+            self._dial.report(f"TLS: {reason_of(reason.value)}")
         del self.dataReceived
         self._inner.connectionLost(reason)
 
@@ -286,7 +286,7 @@ class _Handshake(Protocol):
         if connection.why:
             return connection.why
         if reason.check(SSL.Error) is not None:
-            return _reason(reason.value)
+            return reason_of(reason.value)
         return "it closed the connection"
 
     def _late(self) -> None:
@@ -298,10 +298,3 @@ class _Handshake(Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def _reason(error: BaseException | None) -> str:
-    """The last of the reasons that OpenSSL gives: ``tlsv1 alert unknown ca``, say."""
-    reasons = error.args[0] if error is not None and error.args else []
-    texts = [str(each[2]) for each in reasons if len(each) > 2 and each[2]] if isinstance(reasons, list) else []
-    return texts[-1] if texts else type(error).__name__

@@ -10,12 +10,17 @@ from typing import Any
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.defer import succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.protocol import Factory
 
+from mgate.proxyprotocol.header import Ssl, SslClient, read
 from mgate.proxyprotocol.outgoing import Device, Introducing
 from mgate.proxyprotocol.wrapper import ProxiedFactory
 from mgate.session import Peer
+from mgate.testing.pki import Pki
+from mgate.tls.client import TargetConnections, TargetEndpoint
+from mgate.tls.settings import TargetTls
 from tests import wire
-from tests.gateway import Gateway, GatewayTest, RawDevice, RecordingTarget, eventually
+from tests.gateway import PATIENCE, Gateway, GatewayTest, RawDevice, RecordingTarget, Wire, eventually
 from tests.processes import Running, free_port
 from tests.proxyprotocol.test_wrapper import Sessions
 from tests.real.needed import needed
@@ -125,6 +130,45 @@ class HAProxyTest(GatewayTest):
         self.assertEqual(await device.read_packet(), wire.connack())
         self.assertEqual(handler.seen[0].peer, Peer("192.0.2.77", 7777))
         await device_gone(device, front)
+
+    async def test_it_tells_of_tls(self) -> None:
+        """HAProxy ends TLS with a client certificate; the header has the facts."""
+        folder = tempfile.TemporaryDirectory(prefix="mgate-haproxy-")
+        self.addCleanup(folder.cleanup)
+        files = Path(folder.name)
+        pki = Pki.make()
+        good, root = pki.clients["good"], pki.root.credential
+        for name, content in (
+            ("both.pem", pki.server.pem + pki.server.key_pem), ("root.pem", root.pem), ("client.pem", good.pem),
+            ("client.key", good.key_pem),
+        ):  # fmt: skip
+            (files / name).write_bytes(content)
+            (files / name).chmod(0o600)
+        target = RecordingTarget()
+        target.listen()
+        self.addCleanup(target.stop)
+        port = await self.haproxy(
+            target.port,
+            bind=f"ssl crt {files}/both.pem ca-file {files}/root.pem verify required alpn mqtt",
+            server="send-proxy-v2-ssl-cn proxy-v2-options ssl,cert-cn,authority",
+        )
+        settings = TargetTls(f"{files}/root.pem", f"{files}/client.pem", f"{files}/client.key", "localhost")
+        endpoint = TargetEndpoint(
+            TargetConnections(settings, ""), TCP4ClientEndpoint(reactor, "127.0.0.1", port), reactor,
+            timeout=PATIENCE, report=self.fail,
+        )  # fmt: skip
+        device = Wire()
+        await endpoint.connect(Factory.forProtocol(lambda: device))
+        side = await target.accepted()
+        await side.until(lambda: read(side.received) is not None, "header")
+        found = read(side.received)
+        assert found is not None and found.header.ssl is not None
+        self.assertEqual(found.header.source, ("127.0.0.1", device.transport.getHost().port))
+        self.assertEqual(found.header.authority, "localhost")
+        client = SslClient.SSL | SslClient.CERT_CONN | SslClient.CERT_SESS
+        self.assertEqual(found.header.ssl, Ssl(client, 0, "TLSv1.3", good.name))
+        device.reset()
+        await side.until(lambda: side.closed, "close")
 
 
 class _Introduced:
