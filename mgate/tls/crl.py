@@ -225,7 +225,7 @@ class RevokedSerials:
         """
         base = extension(delta.extensions, x509.DeltaCRLIndicator)
         if base is None:
-            raise Unusable("it says of itself that it is no delta CRL")
+            raise Unusable("the CRL is no delta to another")
         changes, removed = _read(delta, source or self.source, True)
         if (changes.issuer, changes.scope) != (self.issuer, self.scope):
             raise Unusable("the delta CRL is from another issuer or about other certificates")
@@ -233,11 +233,11 @@ class RevokedSerials:
             raise Unusable(f"the delta CRL changes number {base.crl_number}, there is {self.number}")
         if _age(changes) < _age(self):
             raise Unusable(f"the delta CRL has number {changes.number}, there is {self.number}")
-        touched = changes.revoked | changes.on_hold | removed
+        revoked = (self.revoked - removed) | changes.revoked
         return replace(
             changes,
-            revoked=(self.revoked - touched) | changes.revoked,
-            on_hold=(self.on_hold - touched) | changes.on_hold,
+            revoked=revoked,
+            on_hold=((self.on_hold - removed) | changes.on_hold) - revoked,
             next_update=min(self.next_update, changes.next_update),
         )
 

@@ -381,6 +381,13 @@ class DeltaTests(Refusing):
         after = self.after(delta(5, entry(3, REMOVED), entry(3, KEY), number=6))
         self.assertIn(3, after.revoked)
 
+    def test_revoked_is_not_put_on_hold(self) -> None:
+        after = self.after(delta(5, entry(1, HOLD), entry(3, HOLD), number=6))
+        self.assertEqual((after.revoked, after.on_hold), ({1, 2}, {3, 4}))
+
+    def test_issued_with_its_base(self) -> None:
+        self.assertEqual(self.after(delta(4, number=5)).revoked, {1, 2})
+
     def test_holds_until_the_first_of_both_ends(self) -> None:
         for until, end in ((60, NOW + 60), (2 * HOUR, NOW + HOUR)):
             self.assertEqual(self.after(delta(5, number=6, until=until)).next_update, end)
