@@ -1,8 +1,8 @@
 """CRLs (RFC 5280 sections 5 and 6.3): where a certificate says they are, and what one says. No I/O, no clock.
 
 `mgate.tls.revocation` fetches what `distribution_points` names, or reads a file, and calls `load_crl`, `verify_crl`
-and `revoked_serials`, the last of them in a thread: it takes a tenth of a second for 100,000 entries. Then it asks
-`RevokedSerials.finding`, which takes microseconds. Times are POSIX seconds. What this module never accepts:
+and `revoked_serials`, the last of them in a thread: it takes up to a quarter of a second for 100,000 entries. Then it
+asks `RevokedSerials.finding`, which takes microseconds. Times are POSIX seconds. What this module never accepts:
 
 1. Indirect CRLs, and CRLs for some reasons or for attribute certificates only.
 2. A critical extension that it does not act on, in the list or in any of its entries.
