@@ -107,6 +107,11 @@ class RevocationConnection(SSL.Connection):
         self._stop_timer: Callable[[], object] = _nothing
         self._unwatch: Callable[[], object] = _nothing
 
+    @property
+    def peer(self) -> Any:
+        """The address of the device, as its transport tells; for those who are told of refusals."""
+        return self._protocol.transport.getPeer()
+
     # What the creator calls.
 
     def end_by(self, clock: Any, seconds: float) -> None:

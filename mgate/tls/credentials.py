@@ -21,7 +21,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, SECP521R1, EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.hashes import MD5, SHA1
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -174,7 +175,16 @@ class Files:
             self.problems.append(f"{path}: the certificate is not valid before {own.not_valid_before_utc:%Y-%m-%d}")
         elif own.not_valid_after_utc < self._now + EXPIRES_SOON:
             self.notes.append(f"{path}: the certificate expires on {_day(own)}")
+        for each in chain:
+            if isinstance(each.signature_hash_algorithm, MD5 | SHA1) and each.issuer != each.subject:
+                name = each.signature_hash_algorithm.name
+                self.notes.append(f"{path}: {_subject(each)} is signed with {name}; devices may refuse it")
         for each in chain[1:]:
+            key = each.public_key()
+            if isinstance(key, RSAPublicKey) and key.key_size < LEAST_RSA_BITS:
+                # OpenSSL would refuse to send it, at each handshake.
+                bits = f"an RSA key of {key.key_size} bits; {LEAST_RSA_BITS} is the least"
+                self.problems.append(f"{path}: {_subject(each)} in the chain has {bits}")
             if each.not_valid_after_utc < self._now:
                 self.notes.append(f"{path}: {_subject(each)} in the chain has expired on {_day(each)}")
         if any(one.issuer != other.subject for one, other in zip(chain, chain[1:], strict=False)):

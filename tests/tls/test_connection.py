@@ -421,6 +421,31 @@ class Sessions(TlsCase):
         self.assertEqual(checker.watched, [])
 
     @each_version
+    def test_a_session_that_can_no_longer_send_is_watched_no_more(self, version: int) -> None:
+        checker = FakeChecker()
+        shake, _ = self.handshake(checker, version)
+        shake.run(b"hello")
+        shake.connection.shutdown()
+        shake.protocol.write(b"too late")
+        shake.clock.advance(0)
+        self.assertEqual((shake.closed, checker.watched), (True, []))
+
+    def test_a_cut_after_the_end(self) -> None:
+        checker = FakeChecker()
+        shake, refusals = self.handshake(checker)
+        shake.run(b"hello")
+        (cut,) = checker.watched
+        connection = shake.connection
+        shake.leave()
+        cut(REVOKED)
+        connection.refuse_name()
+        self.assertEqual((connection.state, refusals), ("gone", []))
+
+    def test_who_it_was(self) -> None:
+        shake, _ = self.handshake()
+        self.assertEqual(shake.connection.peer, shake.transport.getPeer())
+
+    @each_version
     def test_a_resumed_session_is_refused(self, version: int) -> None:
         """No context of ours resumes any; this is for the day when one does."""
         context = SSL.Context(SSL.TLS_METHOD)

@@ -10,8 +10,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -33,10 +35,13 @@ from mgate.errors import ConfigError
 from mgate.limits import DEFAULT
 from mgate.testing.authority import Authority
 from mgate.testing.credential import DAY, Credential
-from mgate.testing.pki import SERVER
+from mgate.testing.pki import SERVER, Pki
+from mgate.testing.responder import Responder
 from mgate.tls.contexts import Reloadable, ServerContexts, identity_of
 from mgate.tls.credentials import Files
-from mgate.tls.settings import ServerName, ServerTls
+from mgate.tls.fetch import Fetcher
+from mgate.tls.revocation import RevocationChecker
+from mgate.tls.settings import Revocation, ServerName, ServerTls
 from mgate.tls.status import Finding
 from tests.gateway import eventually
 from tests.tls.handshakes import (
@@ -45,6 +50,7 @@ from tests.tls.handshakes import (
     REVOKED,
     TLS12,
     TLS13,
+    VERSIONS,
     FakeChecker,
     Handshake,
     Server,
@@ -453,6 +459,60 @@ class Names(TlsCase):
         self.assertEqual(shake.client.get_alpn_proto_negotiated(), b"mqtt")
 
 
+class WrittenDown(TlsCase):
+    def test_faults_are_logged_where_nobody_is_told(self) -> None:
+        creator = ServerContexts(settings(server_name=(), strict_sni=True), None, [], Clock())
+        self.patch(creator, "_named", lambda asked: 1 / 0)
+        shake = Handshake(creator, client_connection(TLS13, None, b"other.example")).run()
+        self.assertIn("internal error", shake.alert)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        creator.failed(Failure(ZeroDivisionError()))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class Asked(TlsCase):
+    """With the checker that listeners have, and a responder."""
+
+    async def test_statuses(self) -> None:
+        responder = Responder(reactor)
+        url = await responder.listen()
+        self.addCleanup(responder.stop)
+        made = Pki.make(url)
+        responder.authorities = made.authorities
+        directory = Path(self.mktemp())
+        made.write(directory)
+        tls = replace(
+            settings(client_ca_file=str(directory / "root.pem")),
+            revocation=Revocation(methods=("ocsp",), allowed_networks=("127.0.0.1/32",), allowed_ports=(_port(url),)),
+        )
+        for version in VERSIONS:
+            for client, alert in {
+                "good": "", "revoked": "certificate revoked", "of-revoked-ca": "certificate revoked",
+                "unknown": "certificate unknown", "no-urls": "certificate unknown",
+            }.items():  # fmt: skip
+                fetcher = Fetcher(reactor, allowed_networks=("127.0.0.1/32",), allowed_ports=(_port(url),))
+                checker = RevocationChecker(tls.revocation, fetcher, reactor)
+                for attempt in ("cold", "warm"):
+                    creator, refusals = self.contexts(tls, checker)
+                    shake = Handshake(creator, client_connection(version, made.clients[client])).run(b"hello\n")
+                    connection = shake.connection
+                    # Where there is nobody to ask, that is known without asking.
+                    cold = attempt == "cold" and client != "no-urls"
+                    self.assertEqual(connection.state == "held", cold, (client, attempt))
+                    await eventually(lambda: connection.state != "held", lambda: "no answer")  # noqa: B023
+                    shake.run(b"hello\n" if version == TLS12 else b"")
+                    self.assertEqual(bytes(shake.echo.received), b"" if alert else b"hello\n", (client, attempt))
+                    told = "" if cold and version == TLS13 else alert
+                    self.assertIn(told, shake.alert, (client, attempt))
+                    self.assertEqual(bool(shake.alert), bool(told))
+                    shake.leave()
+                checker.stop()
+
+
+def _port(url: str) -> int:
+    return int(url.rpartition(":")[2])
+
+
 class Who(TlsCase):
     @each_version
     def test_identity(self, version: int) -> None:
@@ -662,6 +722,35 @@ class Configured(TlsCase):
         files = _write(self, pki().intermediate.issue("any", usage=(), known=False))
         self.assertEqual(self.notes(ServerTls(*files)), ())
 
+    def test_what_openssl_would_refuse_to_send(self) -> None:
+        server = pki().server
+        small = pki().intermediate.issue("small", known=False, key=rsa.generate_private_key(65537, 1024))
+        cert = self.path(server.certificate.public_bytes(Encoding.PEM) + small.certificate.public_bytes(Encoding.PEM))
+        (problem,) = self.problems(ServerTls(cert, file("server.key")))
+        self.assertRegex(problem, "CN=small.* in the chain has an RSA key of 1024 bits; 2048 is the least")
+        with mock.patch.object(SSL.Context, "use_privatekey", side_effect=SSL.Error([("SSL", "", "key too small")])):
+            cert = file("server.pem")
+            self.assertEqual(self.problems(settings()), [f"{cert}: OpenSSL refuses it: key too small"])
+        with mock.patch.object(SSL.Context, "use_privatekey", side_effect=SSL.Error()):
+            self.assertEqual(self.problems(settings()), [f"{cert}: OpenSSL refuses it: Error"])
+
+    def test_old_signatures(self) -> None:
+        old = self.with_sha1(pki().rsa_server())
+        cert = self.path(old.certificate.public_bytes(Encoding.PEM))
+        (note,) = self.notes(ServerTls(cert, self.with_key(old.key)))
+        self.assertRegex(note, f"{cert}: 'CN=server.*' is signed with sha1; devices may refuse it")
+
+    def with_sha1(self, made: Credential) -> Credential:
+        """The same certificate, as if it were signed by RSA with SHA-1."""
+        signer = rsa.generate_private_key(65537, 2048)
+        builder = x509.CertificateBuilder(
+            x509.Name([]), made.certificate.subject, made.key.public_key(), 1,
+            made.certificate.not_valid_before_utc, made.certificate.not_valid_after_utc,
+        )  # fmt: skip
+        der = builder.sign(signer, hashes.SHA256()).public_bytes(Encoding.DER)
+        sha256, sha1 = (bytes.fromhex("2a864886f70d0101") + last for last in (b"\x0b", b"\x05"))
+        return replace(made, certificate=x509.load_der_x509_certificate(der.replace(sha256, sha1)))
+
     def test_names(self) -> None:
         other = file("other-server.pem"), file("other-server.key")
         nameless = _write(self, pki().intermediate.issue("nameless", usage=SERVER, known=False))
@@ -741,7 +830,7 @@ class _Silent(Protocol):
 class _Flood(Protocol):
     """A device that sends so many bytes, as fast as they are taken, as soon as it thinks that it may."""
 
-    CHUNK = 64 * 1024
+    CHUNK = 16 * 1024  # a record
 
     def __init__(self, connection: SSL.Connection, size: int) -> None:
         self.connection = connection
