@@ -14,12 +14,10 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any, NamedTuple, Protocol
 
-from cryptography.x509.oid import NameOID
-from OpenSSL.SSL import Connection as TlsConnection
 from twisted.internet import protocol as twisted_protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError
-from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocolFactory, ISSLTransport, IStreamClientEndpoint
 from twisted.internet.tcp import Connection
 from zope.interface import implementer
 
@@ -67,17 +65,18 @@ def device_of(session: Session, transport: Any) -> Device:
         session: has the peer and the verified certificate.
         transport: of the device, or None if it is gone already.
     """
-    local, version = None, ""
+    local, version, name = None, "", ""
     if transport is not None:
         host = transport.getHost()
         local = Peer(str(getattr(host, "host", "")), int(getattr(host, "port", 0)))
-        handle = transport.getHandle()
-        if isinstance(handle, TlsConnection):
-            version = handle.get_protocol_version_name()
-    certificate = session.certificate
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME) if certificate is not None else []
-    name = str(names[0].value)[:MAX_NAME] if names else ""
-    return Device(session.peer, local, version, name, certificate is not None)
+        over_tls = ISSLTransport.providedBy(transport)
+        if over_tls:
+            version = transport.getHandle().get_protocol_version_name()
+    if session.certificate is not None:
+        from mgate.tls.identity import identify  # there already, if there is a certificate; not needed without
+
+        name = identify(session.certificate).common_name[:MAX_NAME]
+    return Device(session.peer, local, version, name, session.certificate is not None)
 
 
 def header_for(device: Device) -> bytes:

@@ -34,9 +34,9 @@ from zope.interface.verify import verifyObject
 
 from mgate.dialling import Watched
 from mgate.errors import ConfigError
-from mgate.proxyprotocol.outgoing import Device, Introducing
+from mgate.proxyprotocol.outgoing import Device, Introducing, device_of
 from mgate.proxyprotocol.wrapper import ProxiedFactory
-from mgate.session import Peer
+from mgate.session import Peer, Session
 from mgate.testing.authority import Authority
 from mgate.tls import client
 from mgate.tls.client import HandshakeFailed, TargetConnections, TargetEndpoint
@@ -388,6 +388,7 @@ class HandshakeTest(TestCase):
         side = target.sides[0]
         await side.until(lambda: side.received == b"CONNECT", "CONNECT")
         self.assertEqual(side.transport.getPeer(), IPv4Address("TCP", "192.0.2.1", 56324))
+        self.assertEqual(device_of(Session(), side.transport).tls_version, "TLSv1.3")
         side.close()
         await joined.lost
 
