@@ -108,6 +108,11 @@ class RevocationConnection(SSL.Connection):
         self._unwatch: Callable[[], object] = _nothing
 
     @property
+    def established(self) -> bool:
+        """Whether the handshake is over, and nothing was against the device."""
+        return self.state == ESTABLISHED
+
+    @property
     def peer(self) -> Any:
         """The address of the device, as its transport tells; for those who are told of refusals."""
         return self._protocol.transport.getPeer()
@@ -319,11 +324,9 @@ class RevocationConnection(SSL.Connection):
             self._abort()
 
     def _late(self) -> None:
-        if self.state in (HANDSHAKING, HELD):
-            self._refuse("tls_timeout", 0, "no end of the handshake in time")
-            self._give_up()
-        if self.state == REFUSED:
-            self._abort()
+        self._refuse("tls_timeout", 0, "no end of the handshake in time")
+        self._give_up()
+        self._abort()
 
     def _abort(self) -> None:
         if self._protocol.connected:

@@ -232,12 +232,12 @@ class Reloadable:
         return self.current.serverConnectionForTLS(protocol)
 
 
-def identity_of(connection: SSL.Connection) -> Identity | None:
-    """Who the device is, once its handshake has ended (``transport.getHandle()``); None if it was not asked.
+def identity_of(connection: RevocationConnection) -> Identity | None:
+    """Who the device is, once its handshake has ended; None before, and where no certificate is asked for.
 
-    Protocols call it in `handshakeCompleted`.
+    Protocols call it in `handshakeCompleted`, with ``transport.getHandle()``.
     """
-    if not connection.get_verify_mode() & SSL.VERIFY_PEER:
+    if not (connection.established and connection.get_verify_mode() & SSL.VERIFY_PEER):
         return None
     chain = connection.get_verified_chain(as_cryptography=True)
     return identify(chain[0], chain) if chain else None

@@ -174,9 +174,12 @@ class Refusals(list[tuple[str, str]]):
         return [reason for reason, _ in self]
 
 
-def client_connection(version: int, credential: Credential | None, name: bytes | None = None) -> SSL.Connection:
+def client_connection(
+    version: int, credential: Credential | None, name: bytes | None = None, ciphers: bytes = b"DEFAULT"
+) -> SSL.Connection:
     """A client, in memory."""
     context = SSL.Context(SSL.TLS_METHOD)
+    context.set_cipher_list(ciphers)
     context.set_min_proto_version(version)
     context.set_max_proto_version(version)
     if credential is not None:

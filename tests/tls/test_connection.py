@@ -286,6 +286,20 @@ class Held(TlsCase):
         self.assertIsInstance(refusals.faults[0], ZeroDivisionError)
         self.assertEqual(self.flushLoggedErrors(), [])
 
+    def test_a_protocol_that_raises_when_it_is_gone_already(self) -> None:
+        checker = FakeChecker(COLD)
+        shake, refusals = self.handshake(checker)
+
+        def completed() -> None:
+            shake.leave()
+            raise ZeroDivisionError
+
+        shake.echo.handshakeCompleted = completed  # type: ignore[method-assign]
+        shake.run(b"hello\n")
+        checker.tell(GOOD)
+        self.assertIsInstance(refusals.faults[0], ZeroDivisionError)
+        self.assertEqual((shake.transport.disconnected, self.flushLoggedErrors()), (False, []))
+
     @each_version
     def test_a_transport_that_does_not_pause(self, version: int) -> None:
         """What was read before the pause is kept; more than that ends the connection, with bounded memory."""
