@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 import tempfile
+import weakref
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -642,6 +643,29 @@ class Reload(TlsCase):
         sender.transport.abortConnection()
         for echo in server.echoes:
             await echo.done
+
+    def test_what_was_replaced_goes_with_its_last_connection(self) -> None:
+        other = ServerName(file("other-server.pem"), file("other-server.key"))
+        tls = settings(server_name=(other,), strict_sni=True)
+        reloadable = Reloadable(self.contexts(tls, FakeChecker())[0])
+        good = pki().clients["good"]
+        first = weakref.ref(reloadable.current)
+        live = Handshake(reloadable, client_connection(TLS13, good, b"other.example")).run(b"hello")
+        replaced = []
+        for _ in range(20):
+            reloadable.current, _ = self.contexts(tls, FakeChecker())
+            replaced.append(weakref.ref(reloadable.current))
+            shake = Handshake(reloadable, client_connection(TLS12, good, b"other.example")).run(b"hello")
+            self.assertEqual(shake.echo.received, b"hello")
+            shake.leave()
+        gc.collect()
+        self.assertEqual([each() for each in replaced if each() is not reloadable.current], [None] * 19)
+        self.assertIsNotNone(first())
+        live.run(b" again\n")
+        self.assertEqual(live.received, b"echo  again\n")
+        live.leave()
+        gc.collect()
+        self.assertIsNone(first())
 
     @each_version
     def test_while_a_handshake_is_held(self, version: int) -> None:
