@@ -358,7 +358,7 @@ class MqttRelay:
         if self.state == CLOSED:
             return b""
         told = connecting.farewell(self, error)
-        if self.state != OPEN or error.reason not in ("target_lost", "shutdown"):
+        if self.state != OPEN or error.reason not in ("target_closed", "target_lost", "shutdown"):
             report.ended(self, error)
         self._close(error)
         return told
