@@ -9,8 +9,9 @@ START READING at `mgate.mqtt.relay`: the path of every packet. Why it is so: doc
   and `framing` turn bytes into them and back, and know no policy.
 - `policy` folds the handlers of a listener into one question for each hook; `verdict` reads what they answer.
 - `mqtt.relay` is one connection without I/O: a `lane` for each direction, a step for each packet (`steps`), and for
-  those that somebody watches a journey through `connecting`, `publishing` or `subscribing`, with `aliases`, `exchanges`
-  and `topics` as its memory. `refusal` renders every no, `report` has it logged, `choices` is what an operator chose.
+  those that somebody watches a journey to one of the `judges` in `connecting`, `publishing` and `subscribing`, with
+  `aliases`, `exchanges` and `topics` as its memory. `ending` is how it ends. `refusal` renders every no, `report` has
+  it logged, `choices` is what an operator chose.
 - `flow` and `link` join two transports around a relay: dial, back-pressure, time-outs of handlers, the end. `dialling`
   has it logged why a target could not be reached.
   `mqtt.protocol` is the pair of Twisted protocols, and the factory that programs embed.

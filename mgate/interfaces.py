@@ -71,7 +71,8 @@ class IHandler(Interface):
 
     def disconnect(session, reason):
         """The connection ended; called exactly once if `connect` was called. `reason` is a short word:
-        ``"disconnect"`` (the device said so), ``"device_lost"``, ``"target_lost"``, ``"keep_alive"`` ..."""
+        ``"disconnect"`` (the device said so), ``"device_lost"``, ``"target_closed"``, ``"target_lost"``,
+        ``"keep_alive"`` ..."""
 
 
 class IInterceptor(Interface):

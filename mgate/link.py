@@ -84,8 +84,8 @@ class Link:
     """
 
     __slots__ = (
-        "_attempt", "_clock", "_counters", "_deadline", "_join", "_limits", "_owner", "_pending", "_reason", "_relay",
-        "_stopping", "_targets", "_timers", "device", "state", "target",
+        "_attempt", "_clock", "_counters", "_deadline", "_gone", "_join", "_limits", "_owner", "_pending", "_reason",
+        "_relay", "_stopping", "_targets", "_timers", "device", "state", "target",
     )  # fmt: skip
 
     def __init__(
@@ -106,6 +106,7 @@ class Link:
         self._clock = clock
         self._owner = owner
         self._reason = ""
+        self._gone = "target_lost"
         self._stopping: GateError | None = None
         self._pending: list[bytes] | None = None
         self._attempt: Any = None
@@ -262,10 +263,14 @@ class Link:
         else:
             self._drained(UPLINK)
 
-    def target_lost(self) -> None:
-        """The target is gone. Held packets are still delivered; then the device is closed."""
+    def target_lost(self, clean: bool) -> None:
+        """The target is gone. Held packets are still delivered; then the device is closed.
+
+        If the target closed in order without a word, that is its answer to the device, and the device gets it as such.
+        """
         self.target.detach()
-        self._note("target_lost")
+        self._gone = "target_closed" if clean else "target_lost"
+        self._note(self._gone)
         if self.device.transport is None:
             self._finished()
         elif self.state == "draining":
@@ -280,7 +285,7 @@ class Link:
         if self.state == "draining":
             return
         if direction is DOWNLINK:
-            self.fail(TargetLost("the target closed the connection"))
+            self.fail(TargetLost("the connection to the target is gone", self._gone))
             return
         self._enter("end")
         if self._attempt is not None:

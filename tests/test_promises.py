@@ -180,6 +180,10 @@ class Ordering(TestCase):
         (last,) = link.received[1:]
         assert isinstance(last, Disconnect)
         self.assertEqual(last.reason_code, 0x8B)
+        link = joined_link()
+        link.close_target()
+        self.assertTrue(link.closed)
+        self.assertEqual(link.received[1:], [])
 
 
 class Architecture(TestCase):

@@ -357,6 +357,7 @@ class JoinedLinkTests(TestCase):
             (lambda link: link.disconnect(), "disconnect"),
             (lambda link: link.lose_device(), "device_lost"),
             (lambda link: link.lose_target(), "target_lost"),
+            (lambda link: link.close_target(), "target_closed"),
         ]
         for step, reason in steps:
             with self.subTest(reason):

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mgate.errors import Denied, Kind, Malformed
-from mgate.mqtt import refusal, report
+from mgate.mqtt import report
 from mgate.mqtt.aliases import Aliases
-from mgate.mqtt.decode import UnsupportedVersion, decode_connect
+from mgate.mqtt.decode import decode_connect
 from mgate.mqtt.framing import Span, split
 from mgate.mqtt.lane import Lane
 from mgate.mqtt.packets import Auth, Connack, Connect, Disconnect, PacketType, Publish, Will
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mgate.mqtt.relay import MqttRelay
 
 __all__ = [
-    "ASKING", "CLOSED", "CONNECTING", "NEW", "NO_TERMS", "OPEN", "Terms", "farewell", "forwarded", "judge_auth",
+    "ASKING", "CLOSED", "CONNECTING", "NEW", "NO_TERMS", "OPEN", "Terms", "forwarded", "judge_auth",
     "judge_connack", "judge_connect", "judge_disconnect", "opening",
 ]  # fmt: skip
 
@@ -289,19 +289,3 @@ def judge_disconnect(
     lane.ended = lane.blocked = True
     return packet
     yield
-
-
-def farewell(relay: MqttRelay, error: Any) -> bytes:
-    """What a device is told when the gateway ends its connection because of `error`."""
-    room = relay.terms.device_maximum or refusal.ROOMY
-    if relay.state == NEW:
-        if isinstance(error, UnsupportedVersion):
-            # A bridge sets the highest bit of its level, and after return code 1 it tries again without.
-            return refusal.connack(error.version & 0x7F, error)
-        version = getattr(error, "version", 0) or relay.version
-        return refusal.connack(version, error) if version else b""
-    if relay.state in (ASKING, CONNECTING):
-        return refusal.connack(relay.version, error, room)
-    if relay.up.ended or relay.down.ended:
-        return b""
-    return refusal.disconnect(relay.version, error, room)

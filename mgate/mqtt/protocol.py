@@ -51,7 +51,7 @@ class MqttTargetProtocol(Protocol):
         self._link.pump(DOWNLINK, data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._link.target_lost()
+        self._link.target_lost(clean=reason.check(ConnectionDone) is not None)
 
 
 class MqttDeviceProtocol(Protocol):

@@ -60,7 +60,7 @@ def connack(version: int, error: GateError, room: int = ROOMY) -> bytes:
     if isinstance(error, Denied):
         codes = CODES[error.kind]
     elif isinstance(error, TargetLost):
-        if version < 5 and error.reason == "target_lost":
+        if version < 5 and error.reason in ("target_closed", "target_lost"):
             return b""  # it was there and closed without a word, which is how brokers refuse in 3.x
         codes = CODES[Kind.TARGET_DOWN]
     elif isinstance(error, Malformed):
@@ -86,10 +86,13 @@ def _connack3_of(error: Malformed) -> bytes:
 def disconnect(version: int, error: GateError, room: int = ROOMY) -> bytes:
     """The DISCONNECT that ends a connection with version 5; nothing below, where a target may not send one.
 
+    A target that closes without DISCONNECT is answering something that the device did: the device sees it close, as it
+    would without a gateway.
+
     Args:
         room: the largest packet that the device takes, in bytes [MQTT-3.14.2-3].
     """
-    if version < 5:
+    if version < 5 or error.reason == "target_closed":
         return b""
     if isinstance(error, Denied):
         code = CODES[error.kind].disconnect

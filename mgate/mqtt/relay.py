@@ -22,13 +22,14 @@ from mgate.counters import Counters
 from mgate.errors import Denied, GateError, Kind, Malformed, TargetLost, TimedOut
 from mgate.journal import Journal
 from mgate.limits import Limits
-from mgate.mqtt import connecting, publishing, report, steps, subscribing
+from mgate.mqtt import connecting, ending, publishing, report, steps, subscribing
 from mgate.mqtt.choices import Choices
 from mgate.mqtt.connecting import ASKING, CLOSED, NEW, OPEN
 from mgate.mqtt.decode import decode
 from mgate.mqtt.encode import encode
 from mgate.mqtt.exchanges import Exchanges
 from mgate.mqtt.framing import Span, split
+from mgate.mqtt.judges import JUDGES
 from mgate.mqtt.lane import NOTHING, Journey, Lane
 from mgate.mqtt.packets import Connack, Packet, PacketType, Publish, Subscribe
 from mgate.mqtt.properties import Properties, PropertyId
@@ -49,30 +50,6 @@ ASKED_WINDOW = 256
 AWAITED_MOST = 256 * 1024
 """Bytes kept for notifications until the target acknowledges, from which on no more should be read."""
 
-UPLINK_JUDGES: dict[int, Any] = {
-    PacketType.CONNECT: connecting.judge_connect,
-    PacketType.PUBLISH: publishing.judge,
-    PacketType.PUBACK: publishing.judge_acknowledgement,
-    PacketType.PUBREC: publishing.judge_acknowledgement,
-    PacketType.PUBREL: publishing.judge_release,
-    PacketType.SUBSCRIBE: subscribing.judge_subscribe,
-    PacketType.UNSUBSCRIBE: subscribing.judge_unsubscribe,
-    PacketType.DISCONNECT: connecting.judge_disconnect,
-    PacketType.AUTH: connecting.judge_auth,
-}
-DOWNLINK_JUDGES: dict[int, Any] = {
-    PacketType.CONNACK: connecting.judge_connack,
-    PacketType.PUBLISH: publishing.judge,
-    PacketType.PUBACK: publishing.judge_acknowledgement,
-    PacketType.PUBREC: publishing.judge_acknowledgement,
-    PacketType.PUBREL: publishing.judge_release,
-    PacketType.SUBACK: subscribing.judge_suback,
-    PacketType.UNSUBACK: subscribing.judge_unsuback,
-    PacketType.DISCONNECT: connecting.judge_disconnect,
-    PacketType.AUTH: connecting.judge_auth,
-}
-
-
 class MqttRelay:
     """One device connection. `mgate.mqtt.protocol` makes it at accept; the link feeds it.
 
@@ -82,12 +59,13 @@ class MqttRelay:
 
     Attributes:
         state: `NEW`, `ASKING`, `CONNECTING`, `OPEN` or `CLOSED`.
+        connected: the handlers were told that the target has accepted the connection, and not yet that it is over.
         heard: a whole packet of the device came; whoever keeps its time sets it back.
         keep_alive: seconds that the device may be silent, as the target agreed; 0 for ever.
     """
 
     __slots__ = (
-        "_active", "_connected", "_data", "_exchanges", "_inspected", "_released", "_releasing", "choices", "closing",
+        "_active", "_data", "_exchanges", "_inspected", "_released", "_releasing", "choices", "closing", "connected",
         "counters", "down", "heard", "journal", "judged", "keep_alive", "limits", "policy", "requested", "said_goodbye",
         "session", "state", "terms", "topics", "up", "version",
     )  # fmt: skip
@@ -124,7 +102,7 @@ class MqttRelay:
         self._inspected = policy.before is not None or policy.after is not None
         self._released = False
         self._releasing = False
-        self._connected = False
+        self.connected = False
         self.requested: Request | None = None
         self._exchanges: Exchanges | None = None
         session._reader = self
@@ -197,7 +175,7 @@ class MqttRelay:
             try:
                 self.run(lane, journey, answer)
             except Malformed as error:
-                self._broken(lane, error)
+                ending.broken(self, lane, error)
             self.judged = None
         if lane.held and not lane.blocked:
             held, lane.held = lane.held, b""
@@ -254,7 +232,7 @@ class MqttRelay:
         if end > clean:
             lane.out.append(memoryview(data)[clean:end] if clean or end < len(data) else data)
         if error is not None:
-            self._broken(lane, error)
+            ending.broken(self, lane, error)
         elif need:
             lane.keep(data, end, need)
 
@@ -280,10 +258,9 @@ class MqttRelay:
             if self.policy.before is not None:
                 packet = yield from self._intercepted(self.policy.before, lane, packet)
             self.judged = packet
-            judges = UPLINK_JUDGES if lane is self.up else DOWNLINK_JUDGES
-            judged = packet
-            if packet.type in judges:
-                judged = yield from judges[packet.type](self, lane, packet, decision)
+            judged, judge = packet, JUDGES[lane.direction].get(packet.type)
+            if judge is not None:
+                judged = yield from judge(self, lane, packet, decision)
             if judged is not None and self.policy.after is not None:
                 judged = yield from self._intercepted(self.policy.after, lane, judged)
             if judged is None or self.state == CLOSED:
@@ -340,58 +317,21 @@ class MqttRelay:
 
     def end(self, error: GateError) -> None:
         """The gateway ends this connection: the device is told in its own version, then both sides close."""
-        if self.state == CLOSED:
-            return
-        told = connecting.farewell(self, error)
-        (self.up.reply if self._active is self.up else self.down.out).append(told)
-        self._close(error)
-
-    def _close(self, error: GateError) -> None:
-        self.state = CLOSED
-        self.closing = error
-        for lane in (self.up, self.down):
-            lane.blocked = lane.ended = True
-            lane.held = b""
+        if self.state != CLOSED:
+            told = ending.farewell(self, error)
+            (self.up.reply if self._active is self.up else self.down.out).append(told)
+            ending.close(self, error)
 
     def fail(self, error: GateError) -> bytes:
         """The link ends the connection: a side was lost, or a time ran out. Returns what the device is told."""
-        if self.state == CLOSED:
-            return b""
-        told = connecting.farewell(self, error)
-        if self.state != OPEN or error.reason not in ("target_lost", "shutdown"):
-            report.ended(self, error)
-        self._close(error)
-        return told
+        return ending.fail(self, error)
 
     def closed(self, reason: str) -> str:
         """Both sides are gone; called once. Handlers that were told of the connection are told of its end.
 
         Returns: the reason, which is ``"disconnect"`` if the device has said so, whoever closed first.
         """
-        if self.said_goodbye:
-            reason = "disconnect"
-        self.session._reader = None
-        for lane in (self.up, self.down):
-            if lane.question is not None:
-                lane.question.cancel()
-                lane.question = None
-            if lane.journey is not None:
-                lane.journey.close()
-                lane.journey = None
-        self.state = CLOSED
-        if self._connected:
-            self._connected = False
-            if self.policy.disconnect is not None:
-                self.policy.disconnect.tell(self.session, reason)
-        return reason
-
-    def _broken(self, lane: Lane, error: Malformed) -> None:
-        """A side broke the protocol."""
-        ending: GateError = error
-        if lane is self.down:
-            ending = TargetLost(error.text, "upstream_malformed")
-        report.ended(self, ending)
-        self.end(ending)
+        return ending.closed(self, reason)
 
     def release(self) -> None:
         """What the device sends need not wait for the target any longer."""
@@ -400,10 +340,10 @@ class MqttRelay:
     def _answered(self, packet: Connack) -> None:
         """CONNACK was forwarded: if the target agreed, the handlers are told of the connection as it is now."""
         if packet.reason_code:
-            self._close(TargetLost("the target refused the connection", "target_refused"))
+            ending.close(self, TargetLost("the target refused the connection", "target_refused"))
             return
         self.state = OPEN
-        self._connected = True
+        self.connected = True
         self.release()
         self.counters.sessions_total += 1
         report.connected(self)

@@ -5,6 +5,8 @@ One `Topics` serves a listener; it is bounded, so that a device which invents to
 
 from __future__ import annotations
 
+import re
+
 from mgate.errors import Malformed
 from mgate.mqtt.text import check_topic_name, decode_text
 
@@ -19,9 +21,16 @@ CONTROLLING = frozenset(("$SYS", "$CONTROL", "$delayed"))
 (EMQX) a message for another topic, later, which a rule about topics would not recognise."""
 
 
+BRIDGE_STATE = re.compile(r"\$SYS/broker/connection/[^/]+/state")
+"""Where a mosquitto that is a bridge says whether it is connected, in its will too. It is the one topic below $SYS that
+mosquitto lets others write to."""
+
+
 def controls_target(topic: str) -> bool:
     """Is it one of the topics by which brokers are controlled? No device writes there by default."""
-    return topic.startswith("$") and topic.split("/", 1)[0] in CONTROLLING
+    if not topic.startswith("$") or topic.split("/", 1)[0] not in CONTROLLING:
+        return False
+    return BRIDGE_STATE.fullmatch(topic) is None
 
 
 class Topics:

@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import StringTransport
@@ -80,7 +80,12 @@ class LinkProbe(Probe[None]):
         self.advance(0)
 
     def lose_target(self) -> None:
-        """The connection of the target is gone. Raises as `from_target`."""
+        """The connection of the target is reset. Raises as `from_target`."""
+        self._dialled().lose(ConnectionLost())
+        self.advance(0)
+
+    def close_target(self) -> None:
+        """The target closes without a word. Raises as `from_target`."""
         self._dialled().lose()
         self.advance(0)
 
@@ -132,11 +137,11 @@ class _Wire(StringTransport):
 
     abortConnection = loseConnection
 
-    def lose(self) -> None:
-        """The connection is gone; once."""
+    def lose(self, why: Exception | None = None) -> None:
+        """The connection is gone; once. It was closed in order if nothing says why."""
         if not self._lost:
             self._lost = True
-            self.protocol.connectionLost(Failure(ConnectionDone()))
+            self.protocol.connectionLost(Failure(why or ConnectionDone()))
 
 
 @implementer(IStreamClientEndpoint)

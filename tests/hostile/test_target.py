@@ -208,7 +208,18 @@ class BeforeConnack(HostileTest):
                 device.uplink.reset()
                 answers, rest = wire.packets(await device.read_until_closed())
                 self.assertEqual(rest, b"")
-                self.assertEqual([one[0] for one in answers if one[0] != 0xE0 or version < 5], [])
+                self.assertEqual([one[2] for one in answers if one[0] == 0xE0], [0x8B] if version == 5 else [])
+                self.assertEqual([one[0] for one in answers if one[0] != 0xE0], [])
+
+    async def test_a_target_that_closes_has_answered(self) -> None:
+        """The device sees it close, as it would without a gateway: nothing is put into the target's mouth."""
+        for version in (3, 4, 5):
+            for gateway in await self.pair():
+                device = await gateway.connected(version=version)
+                device.uplink.send(publish("last", version=version))
+                device.uplink.close()
+                self.assertEqual(await device.read_until_closed(), publish("last", version=version))
+                await gateway.released()
 
 
 class GoodTarget(HostileTest):

@@ -47,7 +47,25 @@ class TopicsTests(TestCase):
         self.assertEqual(topics.names, {})
 
     def test_what_controls_the_target(self) -> None:
-        for topic in ("$SYS", "$SYS/broker/load", "$CONTROL/dynamic-security/v1", "$CONTROL", "$delayed/5/a"):
+        for topic in (
+            "$SYS",
+            "$SYS/broker/load",
+            "$SYS/broker/connection/a/b/state",
+            "$SYS/broker/connection//state",
+            "$SYS/broker/connection/a/state/x",
+            "$SYS/broker/connection/a/state\n",
+            "$CONTROL/dynamic-security/v1",
+            "$CONTROL",
+            "$delayed/5/a",
+        ):
             self.assertTrue(controls_target(topic), topic)
-        for topic in ("$SYSTEM/a", "$CONTROLS", "a/$SYS", "SYS", "$sys/a", "$share/g/a"):
+        for topic in (
+            "$SYS/broker/connection/a.b/state",
+            "$SYSTEM/a",
+            "$CONTROLS",
+            "a/$SYS",
+            "SYS",
+            "$sys/a",
+            "$share/g/a",
+        ):
             self.assertFalse(controls_target(topic), topic)

@@ -120,10 +120,10 @@ def play(port: int, steps: Steps, cut: Callable[[bytes], Sequence[bytes]]) -> li
                     if not data:
                         return [*seen, "closed"]
                     buffer += data
-                    spans, end, _, _ = split(buffer, 1 << 20)
-                    for head, start, _, stop in spans:
-                        answered += head == PONG
-                        seen.append(buffer[start:stop].hex())
+                    runs, end, _, _ = split(buffer, 1 << 20)
+                    for head, spans in runs:
+                        answered += len(spans) * (head == PONG)
+                        seen += [buffer[start:stop].hex() for start, _, stop in spans]
                     buffer = buffer[end:]
             except (ConnectionResetError, BrokenPipeError):
                 return [*seen, "closed"]
