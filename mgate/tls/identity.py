@@ -8,7 +8,7 @@ Rules:
 3. The common name counts only if there is exactly one (RFC 6125 section 2.3.1). Other names are those of the
    subjectAltName extension (RFC 5280 section 4.2.1.6).
 
-`mgate.tls.contexts` asks for it when a handshake has ended; `Session.certificate` is `Identity.certificate`.
+`mgate.tls.contexts` asks for it when a handshake has ended; it is for handlers, rules and logs.
 """
 
 from __future__ import annotations

@@ -265,6 +265,26 @@ class Devices(TlsCase):
         sender.transport.abortConnection()
         await server.echoes[0].done
 
+    async def test_a_device_that_leaves_while_its_handshake_is_held(self) -> None:
+        """Nobody reads, so that it is noticed afterwards."""
+        for version in VERSIONS:
+            for leave in ("abortConnection", "loseConnection"):
+                for finding in (GOOD, REVOKED):
+                    checker = FakeChecker(COLD)
+                    server = await self.serve(checker=checker)
+                    device = _Flood(client_connection(version, pki().clients["good"]), 5)
+                    await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", server.port), device)
+                    await eventually(lambda: bool(checker.asked), lambda: "nobody was asked")  # noqa: B023
+                    device.transport.unregisterProducer()
+                    getattr(device.transport, leave)()
+                    await device.ended
+                    self.assertIsNone(server.echoes[0].lost)
+                    checker.tell(finding)
+                    await server.echoes[0].done
+                    self.assertEqual(server.echoes[0].handshakes, 1 if finding is GOOD else 0)
+                    self.assertEqual(server.refusals.faults, [])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
     async def test_a_hello_that_never_comes_or_never_ends(self) -> None:
         for begin in (b"", b"\x16\x03\x01\x02\x00\x01"):
             server = await self.serve(handshake=0.05)
@@ -934,6 +954,7 @@ class _Flood(Protocol):
         self.size = size
         self.left = size
         self.stuck: Deferred[None] = Deferred()
+        self.ended: Deferred[None] = Deferred()
         self.shaken = False
 
     def connectionMade(self) -> None:
@@ -943,6 +964,9 @@ class _Flood(Protocol):
     def dataReceived(self, data: bytes) -> None:
         self.connection.bio_write(data)
         self._go_on()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.ended.callback(None)
 
     def _go_on(self) -> None:
         if not self.shaken:
