@@ -28,7 +28,7 @@ from mgate.tls import crl
 from mgate.tls.fetch import Fetcher
 from mgate.tls.finding_cache import FindingCache
 from mgate.tls.held_crl import CrlFile, CrlSource, CrlUrl, HeldCrl, InThread
-from mgate.tls.revocation_method import Coalesced, IssuerKeys, Report, RevocationCounters
+from mgate.tls.revocation_method import CertificateKey, Coalesced, IssuerKeys, Report, RevocationCounters
 from mgate.tls.settings import Revocation
 from mgate.tls.status import Finding, Status, Unusable
 
@@ -60,7 +60,7 @@ class CrlMethod:
         now: Callable[[], float],
         report: Report,
         counters: RevocationCounters,
-        found_revoked: Callable[[bytes], None],
+        found_revoked: Callable[[bytes, CertificateKey | None], None],
         in_thread: InThread | None = None,
     ) -> None:
         self._settings = settings
@@ -169,7 +169,7 @@ class CrlMethod:
                 source = CrlUrl(url, self._fetcher, trusted)
             held = self._held[name] = HeldCrl(
                 source, signer, self._clock, now=self._now, in_thread=self._in_thread, report=self._report,
-                counters=self._counters, changed=lambda: self._found_revoked(issuer_key),
+                counters=self._counters, changed=lambda: self._found_revoked(issuer_key, None),
             )  # fmt: skip
             if self._started:
                 held.keep_up_to_date(BACKGROUND)

@@ -52,7 +52,7 @@ class OcspMethod:
         now: Callable[[], float],
         report: Report,
         counters: RevocationCounters,
-        found_revoked: Callable[[bytes], None],
+        found_revoked: Callable[[bytes, CertificateKey | None], None],
     ) -> None:
         if settings.require_nonce and settings.ocsp_method == "get":
             raise ConfigError(["require_nonce: requests with ocsp_method = \"get\" have none"])
@@ -123,7 +123,7 @@ class OcspMethod:
                 return finding  # asked again too early: what is known still holds
         self._cache.put(self._in_cache(key), finding)
         if finding.status is Status.REVOKED:
-            self._found_revoked(key.issuer_key)
+            self._found_revoked(key.issuer_key, key)
         return finding
 
     async def _ask_one(self, url: str, certificate: Certificate, issuer: Certificate, deadline: float) -> Finding:

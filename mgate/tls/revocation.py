@@ -25,7 +25,7 @@ from mgate.tls.crl_method import CrlMethod
 from mgate.tls.fetch import Fetcher
 from mgate.tls.finding_cache import FindingCache
 from mgate.tls.ocsp_method import OcspMethod
-from mgate.tls.revocation_method import Report, RevocationCounters, RevocationMethod
+from mgate.tls.revocation_method import CertificateKey, Report, RevocationCounters, RevocationMethod
 from mgate.tls.revocation_watch import Watches
 from mgate.tls.settings import Revocation
 from mgate.tls.status import Finding, Status
@@ -36,7 +36,8 @@ Pair = tuple[Certificate, Certificate]
 
 
 class MakeMethod(Protocol):
-    """How a method is made; `found_revoked` is to be called with the issuer key of what turned out to be revoked."""
+    """How a method is made. `found_revoked` is to be called when something turned out to be revoked, with the issuer's
+    key, and with the key of the certificate where that is known: see `mgate.tls.revocation_method.CertificateKey`."""
 
     def __call__(
         self,
@@ -48,7 +49,7 @@ class MakeMethod(Protocol):
         now: Callable[[], float],
         report: Report,
         counters: RevocationCounters,
-        found_revoked: Callable[[bytes], None],
+        found_revoked: Callable[[bytes, CertificateKey | None], None],
     ) -> RevocationMethod: ...
 
 
@@ -255,8 +256,8 @@ class RevocationChecker:
                 method.check(certificate, issuer).addCallback(answered)
         return verdict
 
-    def _found_revoked(self, issuer_key: bytes) -> None:
-        self._watches.look(issuer_key)
+    def _found_revoked(self, issuer_key: bytes, key: CertificateKey | None) -> None:
+        self._watches.look(issuer_key, key)
         if self._telling is None:  # in another turn: what a subscriber raises must not become an answer of the method
             self._telling = self._clock.callLater(0, self._tell)
 

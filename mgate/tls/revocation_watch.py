@@ -2,8 +2,9 @@
 
 Rules:
 
-1. A method tells the issuer of what turned out to be revoked: a new CRL, or an OCSP answer, whoever asked for it. All
-   live certificates of that issuer are then looked up in memory, `SLICE` of them in a turn of the reactor.
+1. A method tells what turned out to be revoked: an OCSP answer about one certificate, whoever asked for it, or a CRL on
+   which there is something new. All live certificates that this may concern are then looked up in memory, `SLICE` of
+   them in a turn of the reactor.
 2. A method that does not keep itself up to date (OCSP) is asked again when it says that this is due, which is before
    its answer expires. At most `RENEWED` certificates are asked about again, `AT_ONCE` at a time; beyond that, and while
    nobody can be asked, a session lives on: what was good stays good until somebody says otherwise.
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
+from itertools import islice
 from typing import Any
 
 from cryptography.x509 import Certificate
@@ -81,7 +83,8 @@ class Watches:
         self._renewing = 0
         self._started = False
         self._timer: Any = None
-        self._looks: dict[bytes, Any] = {}
+        self._to_see: dict[CertificateKey, None] = {}
+        self._seeing: Any = None
 
     def __len__(self) -> int:
         return len(self._live)
@@ -101,17 +104,21 @@ class Watches:
                         self._schedule(key, live, method)
                 live.watches.add(watch)
                 if live.revoked() is not None:  # it became known while the handshake was held for another reason
-                    self.look(key.issuer_key)
+                    self.look(key.issuer_key, key)
         return lambda: self._remove(watch)
 
-    def look(self, issuer_key: bytes) -> None:
-        """Something of this issuer is revoked: cut the sessions that are concerned, beginning in the next turn."""
-        if issuer_key in self._looks:
-            self._looks[issuer_key].cancel()
-            del self._looks[issuer_key]
-        if issuer_key in self._by_issuer:
-            keys = list(self._by_issuer[issuer_key])
-            self._looks[issuer_key] = self._clock.callLater(0, self._slice, issuer_key, keys)
+    def look(self, issuer_key: bytes, key: CertificateKey | None) -> None:
+        """Something of this issuer is revoked: cut the sessions that are concerned, beginning in the next turn.
+
+        Args:
+            key: what is revoked; None for whatever is new on a CRL.
+        """
+        if key is None:
+            self._to_see.update(self._by_issuer.get(issuer_key, {}))
+        elif key in self._live:
+            self._to_see[key] = None
+        if self._to_see and self._seeing is None:
+            self._seeing = self._clock.callLater(0, self._see)
 
     def start(self) -> None:
         """Begin to ask again."""
@@ -124,9 +131,10 @@ class Watches:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for look in self._looks.values():
-            look.cancel()
-        self._looks.clear()
+        if self._seeing is not None:
+            self._seeing.cancel()
+            self._seeing = None
+        self._to_see.clear()
 
     def _remove(self, watch: _Watch) -> None:
         for key in watch.keys:
@@ -141,9 +149,10 @@ class Watches:
                     del self._by_issuer[key.issuer_key]
         watch.keys.clear()
 
-    def _slice(self, issuer_key: bytes, keys: list[CertificateKey]) -> None:
-        del self._looks[issuer_key]
-        for key in keys[:SLICE]:
+    def _see(self) -> None:
+        self._seeing = None
+        for key in list(islice(self._to_see, SLICE)):
+            del self._to_see[key]
             live = self._live.get(key)
             finding = live.revoked() if live is not None else None
             if live is not None and finding is not None:
@@ -151,8 +160,8 @@ class Watches:
                     self._remove(watch)
                     self._counters.cut += 1
                     self._clock.callLater(0, watch.cut, finding)
-        if len(keys) > SLICE:
-            self._looks[issuer_key] = self._clock.callLater(0, self._slice, issuer_key, keys[SLICE:])
+        if self._to_see:
+            self._seeing = self._clock.callLater(0, self._see)
 
     def _schedule(self, key: CertificateKey, live: _Live, method: RevocationMethod) -> None:
         due = method.due(live.certificate, live.issuer)
