@@ -177,8 +177,9 @@ class Files:
             self.notes.append(f"{path}: the certificate expires on {_day(own)}")
         for each in chain:
             if isinstance(each.signature_hash_algorithm, MD5 | SHA1) and each.issuer != each.subject:
+                # Some releases of OpenSSL refuse to send it, others leave the refusal to the device.
                 name = each.signature_hash_algorithm.name
-                self.notes.append(f"{path}: {_subject(each)} is signed with {name}; devices may refuse it")
+                self.problems.append(f"{path}: {_subject(each)} is signed with {name}, which nobody believes any more")
         for each in chain[1:]:
             key = each.public_key()
             if isinstance(key, RSAPublicKey) and key.key_size < LEAST_RSA_BITS:
