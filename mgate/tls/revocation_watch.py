@@ -93,8 +93,8 @@ class Watches:
         """Watch the certificates of a session; returns what ends it."""
         watch = _Watch(cut, [])
         for (certificate, issuer), methods in asked:
-            if methods:
-                key = self._keys.key(certificate, issuer)
+            key = self._keys.key(certificate, issuer)
+            if methods and key not in watch.keys:
                 watch.keys.append(key)
                 live = self._live.get(key)
                 if live is None:
