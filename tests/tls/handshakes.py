@@ -326,6 +326,12 @@ class Server(NamedTuple):
 class TlsCase(TestCase):
     """Serves, and connects."""
 
+    def mktemp(self) -> str:
+        """A path that goes with the test: keys are written there."""
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        return str(Path(directory.name, "file"))
+
     def contexts(
         self, tls: ServerTls | None = None, checker: Any = None, clock: Any = None, **options: Any
     ) -> tuple[ServerContexts, Refusals]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import shutil
-import tempfile
 import weakref
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -904,9 +903,7 @@ class Configured(TlsCase):
 
 def _write(case: TlsCase, credential: Credential) -> tuple[str, str]:
     """The files of a certificate and its key."""
-    directory = tempfile.mkdtemp()
-    case.addCleanup(shutil.rmtree, directory)
-    cert, key = Path(directory, "cert.pem"), Path(directory, "cert.key")
+    cert, key = Path(case.mktemp()), Path(case.mktemp())
     cert.write_bytes(credential.pem)
     key.touch(0o600)
     key.write_bytes(credential.key_pem)
