@@ -11,7 +11,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.internet.interfaces import IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.tcp import Connection
 from zope.interface import implementer
 
@@ -78,15 +78,15 @@ class Side:
     def attach(self, transport: Any) -> None:
         """The transport is connected."""
         self.transport = transport
-        if ITCPTransport.providedBy(transport):
-            transport.setTcpNoDelay(True)
-            transport.setTcpKeepAlive(True)
-            handle: Any = transport.getHandle()  # type: ignore[attr-defined]
-            for option, value in TCP_KEEP_ALIVE:
-                handle.setsockopt(socket.IPPROTO_TCP, option, value)
         plain = isinstance(transport, Connection)
         if plain:
             self._socket = transport.getHandle()
+        below = _connection_below(transport)
+        if below is not None and below.getHandle().family != socket.AF_UNIX:
+            below.setTcpNoDelay(True)
+            below.setTcpKeepAlive(True)
+            for option, value in TCP_KEEP_ALIVE:
+                below.getHandle().setsockopt(socket.IPPROTO_TCP, option, value)
         # A plain socket's bytes are counted here, so it need only say when all are sent.
         transport.registerProducer(self, not plain)
         if self._reasons:
@@ -103,6 +103,11 @@ class Side:
     def reading(self) -> bool:
         """Is anything that the other end sends being read?"""
         return not self._reasons
+
+    @property
+    def owes(self) -> bool:
+        """Is so much unsent that a moment may not be enough?"""
+        return self.unsent > READ
 
     def shut(self, reason: int) -> None:
         """Stop reading because of `reason`."""
@@ -129,7 +134,12 @@ class Side:
         if self._socket is not None:
             size = sum(map(len, pieces))
             later = self.unsent or SMALL < size < LARGE
-            rest = b"".join(pieces) if later else _send(self._socket, pieces, size)
+            try:
+                rest = b"".join(pieces) if later else _send(self._socket, pieces, size)
+            except OSError:
+                # The kernel tells of a reset once, so the transport would take the end for an orderly one.
+                self.abort()
+                return
             if rest:
                 self.unsent += len(rest)
                 self.transport.write(rest)
@@ -154,7 +164,7 @@ class Side:
             self.transport.unregisterProducer()
             self._reasons = 0
             self.transport.resumeProducing()
-            if ITCPTransport.providedBy(self.transport):
+            if isinstance(self.transport, Connection):
                 self.transport.loseWriteConnection()
             else:
                 self.transport.loseConnection()
@@ -190,12 +200,19 @@ class Side:
         """The transport was lost; its protocol tells the link."""
 
 
+def _connection_below(transport: Any) -> Any:
+    """The connection that carries a transport such as TLS, or the transport itself; None if there is no socket."""
+    while transport is not None and not isinstance(transport, Connection):
+        transport = getattr(transport, "transport", None)
+    return transport
+
+
 def _send(connected: socket.socket, pieces: Sequence[bytes | memoryview], size: int) -> bytes:
-    """Give the kernel what it takes of `size` bytes. Returns the rest; an error is left for the transport to find."""
+    """Give the kernel what it takes of `size` bytes. Returns the rest. Raises OSError if the connection is broken."""
     if len(pieces) >= MANY:
         pieces = [b"".join(pieces)]
     try:
         sent = connected.send(pieces[0]) if len(pieces) == 1 else connected.sendmsg(pieces)
-    except OSError:
+    except BlockingIOError:
         sent = 0
     return b"" if sent == size else b"".join(pieces)[sent:]

@@ -335,7 +335,7 @@ class Link:
 
     def _linger(self) -> None:
         """Both sides were told the last thing. Who has been sent all of it is given a moment to close."""
-        owed = self.device.unsent > 0 or self.target.transport is not None
+        owed = self.device.owes or self.target.transport is not None
         self._bound(self._limits.drain_timeout if owed else min(LINGER, self._limits.drain_timeout))
 
     def _bound(self, seconds: float) -> None:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
+from twisted.internet.endpoints import (
+    TCP4ClientEndpoint,
+    TCP4ServerEndpoint,
+    UNIXClientEndpoint,
+    UNIXServerEndpoint,
+    connectProtocol,
+)
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import TestCase
 
 from mgate.flow import LARGE, SMALL, Side
+from mgate.mqtt.protocol import MqttDeviceFactory
+from mgate.policy import Policy
+from tests import wire
+from tests.gateway import RecordingTarget
 
 HIGH = 256 * 1024
 MEGABYTE = 1 << 20
@@ -77,6 +89,7 @@ class SocketTests(TestCase):
     async def test_what_is_between_leaves_later_with_what_follows(self) -> None:
         self.side.write([bytes(SMALL + 1)])
         self.assertEqual(self.side.unsent, SMALL + 1)
+        self.assertFalse(self.side.owes, "a moment is enough for that")
         self.side.write([b"behind"])
         self.assertEqual(await self.reader.read(SMALL + 7), bytes(SMALL + 1) + b"behind")
         self.assertEqual(self.side.unsent, 0)
@@ -92,6 +105,7 @@ class SocketTests(TestCase):
     async def test_too_much_unsent_stops_the_peer_until_all_is_sent(self) -> None:
         sent = await self.fill()
         self.assertGreater(self.side.unsent, HIGH)
+        self.assertTrue(self.side.owes)
         self.side.write([b"more"])
         self.assertEqual(await self.reader.read(len(sent) + 4), sent + b"more")
         self.assertTrue(self.peer.reading)
@@ -123,6 +137,18 @@ class SocketTests(TestCase):
         self.side.write([b"listens"])
         await lost
 
+    async def test_a_reset_that_comes_while_something_is_sent_is_no_orderly_close(self) -> None:
+        """The kernel tells of it once; here it tells the one who sends."""
+        lost: Deferred[bool] = Deferred()
+        self.transport.protocol.connectionLost = lambda reason: lost.callback(reason.check(ConnectionDone) is not None)
+        self.transport.stopReading()  # as while another connection is being served
+        self.reader.transport.abortConnection()  # type: ignore[union-attr]
+        await self.reader.enough
+        self.side.write([b"nobody listens"])
+        self.side.write([b"nobody listens"])
+        self.transport.startReading()
+        self.assertFalse(await lost)
+
     async def test_nothing_is_sent_after_an_abort(self) -> None:
         self.side.abort()
         self.side.write([b"too late"])
@@ -152,3 +178,29 @@ class OtherTransportTests(TestCase):
         side.resumeProducing()
         self.assertTrue(peer.reading)
         self.assertEqual(side.unsent, 0)
+
+
+class UnixSocketTests(TestCase):
+    """Both ends of a link may be UNIX sockets; they have no options of TCP."""
+
+    async def test_through_two_of_them(self) -> None:
+        folder = self.mktemp()
+        os.mkdir(folder)
+        front, back = (os.path.relpath(os.path.join(folder, name)) for name in ("front", "back"))
+        target = RecordingTarget()
+        broker = await UNIXServerEndpoint(reactor, back).listen(target)
+        self.addCleanup(broker.stopListening)
+        factory = MqttDeviceFactory(reactor, [UNIXClientEndpoint(reactor, back)], Policy([]))
+        gateway = await UNIXServerEndpoint(reactor, front).listen(factory)
+        self.addCleanup(gateway.stopListening)
+        device = await connectProtocol(UNIXClientEndpoint(reactor, front), Reader())
+        device.transport.write(wire.connect())
+        self.assertEqual(await device.read(4), wire.connack())
+        side = await target.accepted()
+        messages = wire.publish("a", b"x"), wire.publish("a", bytes(3000)), wire.publish("a", bytes(LARGE))
+        for message in messages:
+            device.transport.write(message)
+        await side.expect(*messages)
+        device.transport.loseConnection()
+        await side.until(lambda: side.closed, "the end")
+        await factory.drain()

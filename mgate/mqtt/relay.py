@@ -142,7 +142,7 @@ class MqttRelay:
         if lane.blocked or lane.held:
             lane.hold(data)
             return Outcome()
-        active = self._active
+        outer = self._active, self._data, self.judged
         start = 0
         if lane.unfinished:
             whole, start = lane.take(data)
@@ -154,8 +154,8 @@ class MqttRelay:
             lane.out, lane.reply = [], []
         if start < len(data):
             self._walk(lane, data, start)
-        # A hook may have had the other direction answered while it ran.
-        self._active = active
+        # A hook may have had this happen while it ran: what it looks at is still its own packet.
+        self._active, self._data, self.judged = outer
         return self._outcome(lane)
 
     def answer(self, direction: Direction, answer: object) -> Outcome:
@@ -167,7 +167,8 @@ class MqttRelay:
             self._releasing = False
             if lane.journey is not None:
                 return Outcome()  # it was not held: nobody but its own handler answers it
-        active, self._active = self._active, lane
+        outer = self._active, self._data, self.judged
+        self._active = lane
         lane.out, lane.reply = [], []
         lane.blocked = lane.ended
         if lane.journey is not None:
@@ -176,11 +177,10 @@ class MqttRelay:
                 self.run(lane, journey, answer)
             except Malformed as error:
                 ending.broken(self, lane, error)
-            self.judged = None
         if lane.held and not lane.blocked:
             held, lane.held = lane.held, b""
             self._walk(lane, held, 0)
-        self._active = active
+        self._active, self._data, self.judged = outer
         return self._outcome(lane)
 
     def _walk(self, lane: Lane, data: bytes, start: int) -> None:

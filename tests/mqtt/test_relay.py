@@ -308,6 +308,22 @@ class WaitingTests(RelayTest):
             shared.callback(answer)
             self.check(connection.sent(), to_target=publish() * passed)
 
+    def test_a_hook_that_has_the_other_direction_answered(self) -> None:
+        """The packets of the chunk that it is in are still there to be looked at."""
+        waiting: Deferred[None] = Deferred()
+        seen: list[Any] = []
+
+        def look(session: Any, topic: str, payload: bytes) -> None:
+            if payload == b"1":
+                waiting.callback(None)
+            seen.append(session.packet.payload)
+
+        connection = opened(handler(auth_deliver=lambda *_: waiting, auth_publish=look))
+        connection.down(publish("a", b"waits") + publish("a", b"is held"))
+        sent = connection.up(publish("t", b"1") + publish("t", b"2") + publish("t", b"3"))
+        self.assertEqual(seen, [b"1", b"2", b"3"])
+        self.assertEqual(sent.to_device, publish("a", b"waits") + publish("a", b"is held"))
+
     def test_crowded(self) -> None:
         for direction, hook in ((UPLINK, "auth_publish"), (DOWNLINK, "auth_deliver")):
             asking = Asking()
