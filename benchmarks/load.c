@@ -1,12 +1,16 @@
 /* load: the devices. One thread, edge-triggered epoll, everything that is sent is laid out before the clock starts.
  *
  *     load -m MODE -p PORT [-d PORT] [-c N] [-v 4|5] [-q 0|1] [-s BYTES] [-w N] [-r RATE] [-t SECONDS]
+ *          [-T 1.2|1.3 [-C FILE]]
  *
  * publish  -c connections publish -s bytes at QoS -q. Without -r as fast as the window -w (messages in flight of one
  *          connection) lets them; with -r so many messages a second in all, one after another in turn, one write each.
  * fan      -c subscribers; one publisher, connected straight to the target at -d, with -w messages in flight.
  * churn    CONNECT, CONNACK, DISCONNECT, end of the connection, and again; -c at a time.
  * idle     -c connections that say nothing.
+ *
+ * -T has devices speak TLS, in this version and with a full handshake each; -C names their certificate with its chain
+ * in PEM, whose key is in FILE.key. Only load-tls knows these: the same source, linked with OpenSSL.
  *
  * When all connections stand it prints READY and waits for a line; then it runs for -t seconds, waits for what is
  * under way, prints the result as one line of JSON and waits for another line.
@@ -15,12 +19,13 @@
  * PINGRESP to a PINGREQ behind it came; a delivery when it came to the subscriber, whole and in order; a connection
  * when the far end closed it after DISCONNECT. Everything else that happens is an error.
  */
+#include "tls.h"
 #include "wire.h"
 #include <getopt.h>
 #include <sys/prctl.h>
 
 enum mode { MODE_PUBLISH, MODE_FAN, MODE_CHURN, MODE_IDLE };
-enum state { CLOSED, DIALLING, INTRODUCED, SUBSCRIBING, UP, LEAVING };
+enum state { CLOSED, DIALLING, SHAKING, INTRODUCED, SUBSCRIBING, UP, LEAVING };
 enum { LAPS = 4, SETTLE_SECONDS = 15 };
 
 static const char topic[] = "bench/devices/temperature";
@@ -30,10 +35,12 @@ static struct {
     int port, target_port, connections, version, qos;
     size_t size, window;
     double rate, seconds;
+    const char *tls, *certificate;
 } option = {.connections = 1, .version = 4, .size = 64, .window = 100, .seconds = 1.0};
 
 struct connection {
     int fd;
+    SSL *tls;               /* NULL: plain */
     enum state state;
     struct kept unparsed, unsent;
     size_t at;              /* position in the lap: bytes of it that were sent */
@@ -106,6 +113,26 @@ static void lay_lap(void) {
     }
 }
 
+/* ---- Bytes, through TLS where there is TLS ---- */
+
+static ssize_t pull(struct connection *c, void *into, size_t room) {
+    return c->tls ? tls_take(c->tls, into, room) : take(c->fd, into, room);
+}
+
+static ssize_t push(struct connection *c, const void *from, size_t count) {
+    return c->tls ? tls_give(c->tls, from, count) : give(c->fd, from, count);
+}
+
+/* As push, for who may not offer the same bytes again. TLS has to be offered what it could not send: that is kept. */
+static ssize_t push_once(struct connection *c, const void *from, size_t count) {
+    enum { RECORD = 16384 };
+    ssize_t gone = c->unsent.count ? 0 : push(c, from, count);
+    if (gone || !c->tls || c->unsent.count)
+        return gone;
+    keep(&c->unsent, from, count < RECORD ? count : RECORD);
+    return (ssize_t)c->unsent.count;
+}
+
 /* ---- The life of a connection ---- */
 
 static void settle(struct connection *c) {
@@ -119,6 +146,9 @@ static void lose(struct connection *c, int expected) {
     int counted = c->state == LEAVING && expected;
     if (c->fd < 0)
         return;
+    if (c->tls)
+        tls_end(c->tls, counted);
+    c->tls = NULL;
     close(c->fd);
     c->fd = -1;
     c->unparsed.count = c->unsent.count = 0;
@@ -149,7 +179,7 @@ static void dial(struct connection *c) {
 }
 
 static void send_now(struct connection *c, const void *bytes, size_t count) {
-    ssize_t gone = c->unsent.count ? 0 : give(c->fd, bytes, count);
+    ssize_t gone = c->unsent.count ? 0 : push(c, bytes, count);
     if (gone < 0)
         lose(c, 0);
     else if ((size_t)gone < count)
@@ -164,6 +194,23 @@ static void introduce(struct connection *c) {
     p[1] = (uint8_t)(at + (size_t)name);
     c->state = INTRODUCED;
     send_now(c, p, at + 2 + (size_t)name);
+}
+
+static void shake(struct connection *c) {
+    ssize_t done = tls_shake(c->tls);
+    if (done < 0)
+        lose(c, 0);
+    else if (done)
+        introduce(c);
+}
+
+static void connected(struct connection *c) {
+    if (!option.tls || c == &publisher) {
+        introduce(c);
+        return;
+    }
+    c->tls = tls_start(c->fd);
+    c->state = SHAKING;
 }
 
 static void accepted(struct connection *c) {
@@ -205,7 +252,7 @@ static void publish(struct connection *c) {
         if (until <= c->at)
             break;
         int64_t now = option.qos && !option.rate ? clock_ns() : 0;
-        ssize_t gone = give(c->fd, lap + c->at, until - c->at);
+        ssize_t gone = push_once(c, lap + c->at, until - c->at);
         if (gone < 0)
             lose(c, 0);
         if (gone <= 0)
@@ -303,7 +350,7 @@ static void readable(struct connection *c, uint32_t events) {
     while (c->fd >= 0) {
         size_t before = c->unparsed.count, room = sizeof scratch - before, at = 0, body;
         memcpy(scratch, c->unparsed.bytes, before);
-        ssize_t got = take(c->fd, scratch + before, room);
+        ssize_t got = pull(c, scratch + before, room);
         if (got < 0)
             lose(c, c->state == LEAVING);
         if (got <= 0)
@@ -322,18 +369,20 @@ static void readable(struct connection *c, uint32_t events) {
         }
         c->unparsed.count = 0;
         keep(&c->unparsed, scratch + at, count - at);
-        if ((size_t)got < room && !(events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
+        if ((size_t)got < room && !c->tls && !(events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
             return;
     }
 }
 
 static void wake_up(struct connection *c, uint32_t events) {
     if (c->state == DIALLING && events & EPOLLOUT && !(events & (EPOLLERR | EPOLLHUP)))
-        introduce(c);
-    if (events & ~(uint32_t)EPOLLOUT)
+        connected(c);
+    if (c->state == SHAKING)
+        shake(c);
+    else if (events & ~(uint32_t)EPOLLOUT)
         readable(c, events);
     while (c->fd >= 0 && events & EPOLLOUT && c->unsent.count) {
-        ssize_t gone = give(c->fd, c->unsent.bytes, c->unsent.count);
+        ssize_t gone = push(c, c->unsent.bytes, c->unsent.count);
         if (gone < 0)
             lose(c, 0);
         if (gone <= 0)
@@ -431,7 +480,7 @@ static double run(void) {
 static void read_options(int count, char **words) {
     static const char *modes[] = {"publish", "fan", "churn", "idle"};
     int letter, mode = -1;
-    while ((letter = getopt(count, words, "m:p:d:c:v:q:s:w:r:t:")) != -1)
+    while ((letter = getopt(count, words, "m:p:d:c:v:q:s:w:r:t:T:C:")) != -1)
         switch (letter) {
         case 'm':
             for (int i = 0; i < 4; i++)
@@ -447,6 +496,8 @@ static void read_options(int count, char **words) {
         case 'w': option.window = strtoul(optarg, NULL, 10); break;
         case 'r': option.rate = atof(optarg); break;
         case 't': option.seconds = atof(optarg); break;
+        case 'T': option.tls = optarg; break;
+        case 'C': option.certificate = optarg; break;
         default: exit(2);
         }
     option.mode = (enum mode)mode;
@@ -461,6 +512,8 @@ int main(int count, char **words) {
     char line[16];
     read_options(count, words);
     use_all_descriptors();
+    if (option.tls)
+        tls_prepare(option.tls, option.certificate);
     prctl(PR_SET_TIMERSLACK, 1UL);
     lay_lap();
     fan_seen = calloc(option.window, sizeof *fan_seen);

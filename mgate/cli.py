@@ -74,13 +74,13 @@ def _check(arguments: list[str]) -> int:
 
     from mgate.errors import ConfigError
     from mgate.journal import Journal
-    from mgate.service import GatewayService, load_policies
+    from mgate.service import GatewayService
 
-    for note in configuration.notes:
-        _print(f"note: {note}")
-    journal = Journal()
     try:
-        GatewayService(configuration, load_policies(configuration, reactor, journal), reactor, journal).check()
+        service = GatewayService(configuration, reactor, Journal(), lambda: configuration)
+        for note in service.notes:
+            _print(f"note: {note}")
+        service.check()
     except ConfigError as error:
         for problem in error.problems:
             _print(problem, sys.stderr)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["Counters"]
+__all__ = ["Counters", "ServiceCounters"]
 
 
 @dataclass(slots=True)
@@ -34,3 +34,15 @@ class Counters:
     def reject(self, reason: str) -> None:
         """Count one refusal. `reason` comes from the code, never from a device."""
         self.rejects[reason] = self.rejects.get(reason, 0) + 1
+
+
+@dataclass(slots=True)
+class ServiceCounters:
+    """What happened to the whole gateway since the start; `mgate.service` counts."""
+
+    reloads: int = 0
+    """Reloads that succeeded."""
+    reload_failures: int = 0
+    """Reloads that were given up; what served before serves on."""
+    last_reload_succeeded: int = 1
+    """1 or 0; also 1 before the first reload."""

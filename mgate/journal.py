@@ -5,8 +5,8 @@ Rules:
 1. One event is one line. Every text is escaped (line ends, control characters, terminal codes, direction marks) and
    cut; what devices choose at 64 characters.
 2. Payloads, passwords and tokens are never written, not even when a caller passes them.
-3. Refusals, and failures of a target, are limited to `lines_per_second` for each reason; what was left out is counted
-   and said later.
+3. Refusals, and failures of a target or a responder, are limited to `lines_per_second` for each reason; what was left
+   out is counted and said later.
 4. Reasons come from the code, so that their number is bounded.
 
 Links and handlers' policies call `Journal`; observers of `mgate.logs`, or any of Twisted's, write what it emits.
@@ -128,6 +128,11 @@ class Journal:
         """
         if self._admitted("target_failed"):
             self._emit(LogLevel.warn, {"event": "target_failed", **_cleaned(fields)})
+
+    def revocation(self, reason: str, text: str) -> None:
+        """Write why the status of a certificate cannot be had; limited as refusals are."""
+        if self._admitted(reason):
+            self._emit(LogLevel.warn, {"event": "revocation", **_cleaned({"reason": reason, "text": text})})
 
     def fault(self, handler: str, hook: str, failure: Failure | BaseException) -> None:
         """Write that a hook of a handler raised what it may not; with a traceback once a minute for each type."""

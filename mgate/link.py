@@ -22,6 +22,7 @@ from mgate.errors import Denied, GateError, Kind, TargetLost, TimedOut
 from mgate.flow import CROWDED, READ, STOPPING, Side
 from mgate.limits import Limits
 from mgate.outcome import Direction, Outcome, Question
+from mgate.proxyprotocol.outgoing import Device
 
 __all__ = ["LINK_STATES", "Link", "LinkRelay"]
 
@@ -60,6 +61,9 @@ class LinkOwner(Protocol):
 
     def opened(self) -> None:
         """The target has accepted the connection."""
+
+    def introduced(self) -> Device:
+        """What a target is told of the device, where it is told of devices."""
 
     def broken(self, error: BaseException) -> None:
         """The gateway has failed; to be written to the log."""
@@ -230,6 +234,10 @@ class Link:
     def buildProtocol(self, addr: Any) -> Any:
         """IProtocolFactory: the protocol of the target side."""
         return self._join(self)
+
+    def introduced(self) -> Device:
+        """IntroducesDevice: asked by the endpoint of a target that wants a PROXY header."""
+        return self._owner.introduced()
 
     def doStart(self) -> None:
         """IProtocolFactory."""

@@ -11,30 +11,24 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
-from twisted.internet.endpoints import (
-    HostnameEndpoint,
-    TCP4ClientEndpoint,
-    TCP6ClientEndpoint,
-    UNIXClientEndpoint,
-    serverFromString,
-)
-from twisted.internet.interfaces import IListeningPort, IStreamClientEndpoint, IStreamServerEndpoint
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.python.failure import Failure
 
-from mgate.addresses import ListenAddress, TargetAddress
+from mgate.addresses import ListenAddress
 from mgate.config import Listener
-from mgate.dialling import InTurn, Watched
+from mgate.counters import Counters
+from mgate.entrance import Entrance, Switch
 from mgate.errors import ConfigError, GateError
 from mgate.journal import Journal
 from mgate.policy import Policy
+from mgate.targets import target_endpoints
+from mgate.tls.checkers import Checkers
 
-__all__ = ["PROTOCOLS", "BindError", "StreamListener", "target_endpoint"]
-
-ATTEMPT_DELAY = 0.1
-"""Seconds until the next address of a host name is dialled beside the one before; RFC 8305, section 5, has no less."""
+__all__ = ["PROTOCOLS", "BindError", "StreamListener"]
 
 BACKLOG = 1024  # devices come back all at once when a network does
 
@@ -51,18 +45,32 @@ class StreamListener:
     Args:
         name: of the listener.
         address: what to bind.
-        factory: makes a protocol for each device, and can `drain`.
+        factory: makes a protocol for each device, can `drain`, and has `counters`.
+        entrance: what stands in front of the factory.
         reactor: to listen with.
+
+    Attributes:
+        factory: as given.
+        notes: lines for the log.
+        counters: what happened on it.
     """
 
-    def __init__(self, name: str, address: ListenAddress, factory: Any, reactor: Any) -> None:
+    def __init__(self, name: str, address: ListenAddress, factory: Any, entrance: Entrance, reactor: Any) -> None:
         self.name = name
         self.address = address
-        self._factory = factory
+        self.counters: Counters = factory.counters
+        self.notes = entrance.notes
+        self.factory = factory
+        self._switch = Switch(entrance.around(factory))
         self._reactor = reactor
         self._endpoint: IStreamServerEndpoint | None = None
         self._sockets: list[socket.socket] = []
         self._ports: list[IListeningPort] = []
+
+    def adopt(self, entrance: Entrance) -> None:
+        """Let those who connect from now on come in this way."""
+        self.notes = entrance.notes
+        self._switch.current = entrance.around(self.factory)
 
     def check(self) -> None:
         """Read the address as `bind` would, without taking it. What systemd hands over is only there at the start.
@@ -96,12 +104,12 @@ class StreamListener:
             A Deferred that fires when all is open; fails with `BindError`.
         """
         if self._endpoint is not None:
-            listening: Deferred[Any] = self._endpoint.listen(self._factory)
+            listening: Deferred[Any] = self._endpoint.listen(self._switch)
             return listening.addCallbacks(self._ports.append, self._not_listening)
         try:
             for bound in self._sockets:
                 bound.listen(BACKLOG)
-                self._ports.append(self._reactor.adoptStreamPort(bound.fileno(), bound.family, self._factory))
+                self._ports.append(self._reactor.adoptStreamPort(bound.fileno(), bound.family, self._switch))
         except OSError as error:  # between bind and listen somebody else began to
             return self._failed(os.strerror(error.errno or 0))
         finally:
@@ -118,7 +126,7 @@ class StreamListener:
 
     def drain(self) -> Deferred[None]:
         """Let the links of this listener come to their end; the factory knows how long that may take."""
-        drained: Deferred[None] = self._factory.drain()
+        drained: Deferred[None] = self.factory.drain()
         return drained
 
     def __str__(self) -> str:
@@ -192,60 +200,94 @@ def _bind(family: socket.AddressFamily, address: str, port: int) -> socket.socke
     return bound
 
 
-def target_endpoint(reactor: Any, target: TargetAddress, timeout: float) -> IStreamClientEndpoint:
-    """What dials `target`. Only a host name takes the way through the resolver, and ``localhost`` is none: it is IPv4
-    first, because that is what brokers listen on."""
-    if target.path:
-        return UNIXClientEndpoint(reactor, target.path, timeout)
-    if target.host.lower() == "localhost":
-        return InTurn([
-            TCP4ClientEndpoint(reactor, "127.0.0.1", target.port, timeout),
-            TCP6ClientEndpoint(reactor, "::1", target.port, timeout),
-        ])  # fmt: skip
-    try:
-        socket.inet_aton(target.host) if ":" not in target.host else socket.inet_pton(socket.AF_INET6, target.host)
-    except OSError:
-        return HostnameEndpoint(reactor, target.host, target.port, timeout, attemptDelay=ATTEMPT_DELAY)
-    endpoint = TCP6ClientEndpoint if ":" in target.host else TCP4ClientEndpoint
-    return endpoint(reactor, target.host, target.port, timeout)
+class Prepared(Protocol):
+    """A listener whose configuration was read and whose files were, before anything of it is put to use."""
+
+    def listener(self) -> StreamListener:
+        """A new listener, not bound yet."""
+
+    def renew(self, listener: StreamListener) -> None:
+        """Have a listener that serves already use it for those who connect from now on."""
 
 
-def _watched(
-    name: str, target: TargetAddress, reactor: Any, timeout: float, journal: Journal
-) -> IStreamClientEndpoint:
-    """What dials `target` for a listener, and writes down why it cannot."""
+class PreparedMqtt:
+    """One MQTT listener.
 
-    def report(error: str) -> None:
-        journal.target_failed(target=str(target), error=error, listener=name)
+    Args:
+        name: of the listener.
+        listener: its configuration.
+        policy: who judges.
+        reactor, journal: handed down.
+        checkers: asked for the status of client certificates.
+        counters: of the listener, which go on counting over a reload; new ones if left out.
 
-    return Watched(target_endpoint(reactor, target, timeout), timeout, reactor, report)
+    Raises:
+        ConfigError: with every file that cannot be used.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        listener: Listener,
+        policy: Policy,
+        reactor: Any,
+        journal: Journal,
+        checkers: Checkers,
+        counters: Counters | None = None,
+    ) -> None:
+        from mgate.mqtt.choices import Choices
+
+        self._name = name
+        self._listener = listener
+        self._policy = policy
+        self._reactor = reactor
+        self._journal = journal
+        self._counters = counters or Counters()
+        self._choices = Choices(
+            versions=frozenset(listener.versions),
+            denied_publish=listener.denied_publish,
+            denied_delivery=listener.denied_delivery,
+            denied_subscribe_31=listener.denied_subscribe_31,
+            denied_will=listener.denied_will,
+        )
+        problems: list[str] = []
+        for part in (self._prepare_entrance, self._prepare_targets):
+            try:
+                part(checkers)
+            except ConfigError as error:
+                problems += [f'listener "{name}": {problem}' for problem in error.problems]
+        if problems:
+            raise ConfigError(problems)
+
+    def _prepare_entrance(self, checkers: Checkers) -> None:
+        self._entrance = Entrance(
+            self._name, self._listener, [b"mqtt"], self._reactor, self._journal, self._counters, checkers
+        )
+
+    def _prepare_targets(self, _: Checkers) -> None:
+        self._targets = target_endpoints(self._name, self._listener, self._reactor, self._journal)
+
+    def listener(self) -> StreamListener:
+        """A new listener, not bound yet."""
+        from mgate.mqtt.protocol import MqttDeviceFactory
+
+        factory = MqttDeviceFactory(
+            self._reactor,
+            self._targets,
+            self._policy,
+            limits=self._listener.limits,
+            choices=self._choices,
+            counters=self._counters,
+            listener=self._name,
+            journal=self._journal,
+        )
+        return StreamListener(self._name, self._listener.listen, factory, self._entrance, self._reactor)
+
+    def renew(self, listener: StreamListener) -> None:
+        """Have a listener that serves already use it for those who connect from now on."""
+        listener.factory.adopt(self._targets, self._policy, self._listener.limits, self._choices)
+        listener.adopt(self._entrance)
 
 
-def _mqtt(name: str, listener: Listener, policy: Policy, reactor: Any, journal: Journal) -> StreamListener:
-    from mgate.mqtt.choices import Choices
-    from mgate.mqtt.protocol import MqttDeviceFactory
-
-    choices = Choices(
-        versions=frozenset(listener.versions),
-        denied_publish=listener.denied_publish,
-        denied_delivery=listener.denied_delivery,
-        denied_subscribe_31=listener.denied_subscribe_31,
-        denied_will=listener.denied_will,
-    )
-    factory = MqttDeviceFactory(
-        reactor,
-        [_watched(name, target, reactor, listener.limits.dial_timeout, journal) for target in listener.target],
-        policy,
-        limits=listener.limits,
-        choices=choices,
-        listener=name,
-        journal=journal,
-    )
-    return StreamListener(name, listener.listen, factory, reactor)
-
-
-Opener = Callable[[str, Listener, Policy, Any, Journal], StreamListener]
-
-PROTOCOLS: dict[str, Opener] = {"mqtt": _mqtt}
-"""What makes a listener of each protocol."""
-
+PROTOCOLS: dict[str, Callable[..., Prepared]] = {"mqtt": PreparedMqtt}
+"""What prepares a listener of each protocol."""

@@ -106,15 +106,22 @@ class Options(usage.Options):
         Raises:
             usage.UsageError: with every mistake of every source; twistd prints it and exits with 1.
         """
-        from mgate.config import load
         from mgate.errors import ConfigError
 
         try:
-            self.configuration = load(
-                self["config"], os.environ, self._overlay, bool(self["seed-defaults"]), _missing_handlers
-            )
+            self.configuration = self.reread()
         except ConfigError as error:
             raise usage.UsageError("\n".join(["the configuration cannot be used:", *error.problems])) from None
+
+    def reread(self) -> Configuration:
+        """Read all sources, the file as it is now; called again at each reload.
+
+        Raises:
+            ConfigError: with every mistake.
+        """
+        from mgate.config import load
+
+        return load(self["config"], os.environ, self._overlay, bool(self["seed-defaults"]), _missing_handlers)
 
     def _overlay(self, tree: Tree) -> list[str]:
         """Put the options over the other sources; returns what is wrong with them, one line each."""

@@ -20,6 +20,11 @@ class Peer(NamedTuple):
     host: str
     port: int
 
+    @classmethod
+    def of(cls, address: Any) -> Peer:
+        """The same of an IAddress of Twisted; a UNIX socket has neither."""
+        return cls(str(getattr(address, "host", "")), int(getattr(address, "port", 0)))
+
 
 @dataclass(slots=True)
 class Message:
@@ -74,7 +79,8 @@ class Session:
         id: the client identifier.
         username: None where the device sent none.
         password: None where the device sent none; never written to a log.
-        certificate: the verified certificate of the device (a `cryptography.x509.Certificate`), or None.
+        certificate: who the device is by its certificate, which was verified (`mgate.tls.identity.Identity`: subject,
+            names, serial, fingerprint); None without TLS, and where no certificates are asked for.
         clean_start: Clean Session of 3.x, Clean Start of 5.
         keep_alive: seconds, 0 for never.
         will: the will as a `Message`, or None. Set while `auth_connect` and `connect` run.

@@ -12,9 +12,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
+from twisted.internet.interfaces import IAddress, IHandshakeListener, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from mgate import limits as limits_module
 from mgate.counters import Counters
@@ -29,6 +30,7 @@ from mgate.mqtt.relay import MqttRelay
 from mgate.mqtt.topics import Topics
 from mgate.outcome import Direction
 from mgate.policy import Policy
+from mgate.proxyprotocol.outgoing import Device, device_of
 from mgate.session import Peer, Session
 
 __all__ = ["MqttDeviceFactory", "MqttDeviceProtocol", "MqttTargetProtocol"]
@@ -54,6 +56,7 @@ class MqttTargetProtocol(Protocol):
         self._link.target_lost(clean=reason.check(ConnectionDone) is not None)
 
 
+@implementer(IHandshakeListener)
 class MqttDeviceProtocol(Protocol):
     """The connection of one device. Made by `MqttDeviceFactory`."""
 
@@ -83,6 +86,17 @@ class MqttDeviceProtocol(Protocol):
         self.link.device.attach(self.transport)
         self._schedule()
 
+    def handshakeCompleted(self) -> None:
+        """IHandshakeListener: TLS stands, and the device is who its certificate says."""
+        from mgate.tls.contexts import identity_of
+
+        transport: Any = self.transport
+        self.relay.session.certificate = identity_of(transport.getHandle())
+
+    def introduced(self) -> Device:
+        """IntroducesDevice."""
+        return device_of(self.relay.session, self.link.device.transport)
+
     def dataReceived(self, data: bytes) -> None:
         relay = self.relay
         self.link.pump(UPLINK, data)
@@ -92,7 +106,7 @@ class MqttDeviceProtocol(Protocol):
             self._started = 0.0
         if relay.up.unfinished and not self._started:
             self._started = self.factory.now()
-            if self._timer is None or self._due > self._started + self.factory.limits.packet_timeout:
+            if self._timer is None or self._due > self._started + self.relay.limits.packet_timeout:
                 self._schedule()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -103,7 +117,7 @@ class MqttDeviceProtocol(Protocol):
 
     def _deadline(self) -> float | None:
         """When this device has been silent for too long, or None for never."""
-        limits = self.factory.limits
+        limits = self.relay.limits
         if self.relay.state == NEW:
             return self._heard + limits.connect_timeout
         if self.relay.state != OPEN:
@@ -141,7 +155,7 @@ class MqttDeviceProtocol(Protocol):
             self.link.fail(TimedOut("no CONNECT in time", "connect_timeout"))
         elif self.relay.state != OPEN:
             self.link.fail(TargetLost("no CONNACK in time", "target_slow"))
-        elif self._started and now >= self._started + self.factory.limits.packet_timeout:
+        elif self._started and now >= self._started + self.relay.limits.packet_timeout:
             self.link.fail(TimedOut("a packet was not finished in time", "packet_timeout"))
         else:
             self.link.fail(TimedOut("silent for longer than its keep alive", "keep_alive"))
@@ -208,26 +222,32 @@ class MqttDeviceFactory(ServerFactory):
         if not targets:
             raise ValueError("a gateway needs at least one target")
         self.clock = reactor
-        self.targets = targets
-        self.policy = policy
-        self.limits = limits
-        self.choices = choices
         self.counters = counters if counters is not None else Counters()
         self.listener = listener
         self.journal = journal if journal is not None else Journal()
         self.now = now
-        self.topics = Topics(limits.max_topic_levels)
         self.open: set[MqttDeviceProtocol] = set()
         self._numbers = itertools.count(1)
         self._by_host: dict[str, int] = {}
         self._second = 0.0
         self._accepted = 0
         self._drained: Deferred[None] | None = None
+        self.adopt(targets, policy, limits, choices)
+
+    def adopt(
+        self, targets: Sequence[IStreamClientEndpoint], policy: Policy, limits: Limits, choices: Choices
+    ) -> None:
+        """Serve who connects from now on with these; the connections that exist keep what they began with."""
+        self.targets = targets
+        self.policy = policy
+        self.limits = limits
+        self.choices = choices
+        self.topics = Topics(limits.max_topic_levels)
         policy.report = self._report
 
     def buildProtocol(self, addr: IAddress | None) -> MqttDeviceProtocol | None:  # type: ignore[override]
         """Accept a connection, unless a limit closes it at once."""
-        peer = Peer(str(getattr(addr, "host", "")), int(getattr(addr, "port", 0)))
+        peer = Peer.of(addr)
         reason = self._over_limit(peer)
         if reason:
             self.counters.connections_refused += 1

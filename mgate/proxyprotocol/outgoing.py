@@ -65,18 +65,15 @@ def device_of(session: Session, transport: Any) -> Device:
         session: has the peer and the verified certificate.
         transport: of the device, or None if it is gone already.
     """
-    local, version, name = None, "", ""
+    local, version = None, ""
     if transport is not None:
-        host = transport.getHost()
-        local = Peer(str(getattr(host, "host", "")), int(getattr(host, "port", 0)))
+        local = Peer.of(transport.getHost())
         over_tls = ISSLTransport.providedBy(transport)
         if over_tls:
             version = transport.getHandle().get_protocol_version_name()
-    if session.certificate is not None:
-        from mgate.tls.identity import identify  # there already, if there is a certificate; not needed without
-
-        name = identify(session.certificate).common_name[:MAX_NAME]
-    return Device(session.peer, local, version, name, session.certificate is not None)
+    certificate = session.certificate
+    name = certificate.common_name[:MAX_NAME] if certificate is not None else ""
+    return Device(session.peer, local, version, name, certificate is not None)
 
 
 def header_for(device: Device) -> bytes:

@@ -82,7 +82,7 @@ class HeaderReader(Protocol):
 
     def _refuse(self, reason: str, text: str) -> None:
         self._done()
-        self._factory.refused(reason, _peer(self._addr), text)
+        self._factory.refused(reason, Peer.of(self._addr), text)
         self._abort()
 
     def _abort(self) -> None:
@@ -145,10 +145,10 @@ class ProxiedFactory(Factory):
         if not self._trusts(addr):
             if not self._required:
                 return self.inner.buildProtocol(addr)
-            self.refused("proxy_untrusted", _peer(addr), "not one of trusted_proxies")
+            self.refused("proxy_untrusted", Peer.of(addr), "not one of trusted_proxies")
             return None
         if len(self.pending) >= self._max_pending:
-            self.refused("max_connections", _peer(addr), "too many connections without a PROXY header")
+            self.refused("max_connections", Peer.of(addr), "too many connections without a PROXY header")
             return None
         protocol = HeaderReader(self, addr)
         self.pending.add(protocol)
@@ -171,10 +171,6 @@ class ProxiedFactory(Factory):
         for protocol in list(self.pending):
             protocol.abort()
         self.inner.doStop()
-
-
-def _peer(addr: Any) -> Peer:
-    return Peer(str(getattr(addr, "host", "")), int(getattr(addr, "port", 0)))
 
 
 def _address(source: Address | bytes | None) -> IAddress | None:
