@@ -189,6 +189,7 @@ class _Counting:
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
         """IStreamClientEndpoint."""
+        protocolFactory.noisy = False  # type: ignore[attr-defined]
         wrapping = WrappingFactory(protocolFactory)
         wrapping.noisy = False
         wrapping.protocol = lambda factory, protocol: _Counted(factory, protocol, self._begun)
