@@ -39,6 +39,21 @@ class Limits:
     """Accepted connections a second, of the listener."""
     write_buffer_high: int = 256 * 1024
     """Unsent bytes at which the other side is no longer read; it is read again once all are sent."""
+    http_head_timeout: float = 10.0
+    """From the first to the last byte of the head of an HTTP request; the first one counts from accept."""
+    http_body_timeout: float = 30.0
+    """For the body of an HTTP request."""
+    http_keep_alive: float = 60.0
+    """Between two HTTP requests of a connection."""
+    http_answer_timeout: float = 30.0
+    """For the HTTP target to begin its response, and for each pause in it."""
+    http_target_keep_alive: float = 15.0
+    """How long an unused connection to an HTTP target is kept."""
+    http_max_head: int = 16 * 1024
+    http_max_fields: int = 100
+    http_max_body: int = 1024 * 1024
+    http_max_idle_targets: int = 256
+    """Unused connections to an HTTP target that are kept."""
 
 
 DEFAULT = Limits()
