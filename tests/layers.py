@@ -79,6 +79,7 @@ LAYERS = {
     "mgate.http.device": 3,
     "mgate.http.pool": 3,
     "mgate.http.protocol": 3,
+    "mgate.http.transfer": 3,
     "mgate.mqtt.protocol": 3,
     "mgate.websocket.carrier": 3,
     "mgate.websocket.protocol": 3,

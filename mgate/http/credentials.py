@@ -1,11 +1,11 @@
-"""Who a request says it is from: Basic, Bearer, any other Authorization field, or the query parameter ``authorization``.
+"""Who a request says it is from: Basic, Bearer or any other Authorization field, or the parameter of the query.
 
 Rules:
 
 1. The field comes first. Field and query may both be there if they say the same; else the request is ambiguous.
 2. Basic (RFC 7617) has a username and a password. Of Bearer (RFC 6750) the token is the password, and the value of any
    other scheme is as a whole: there is no username then.
-3. What the query says is a secret: it is taken out of the query before anything else sees it.
+3. What the query says as ``authorization`` is a secret: it is taken out of the query before anything else sees it.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ PATH = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*,;=:@/-]|%[0-9A-Fa-f]{2})++")
 """RFC 3986 section 3.3, without ``+``."""
 AGAIN = re.compile(r"%[0-9A-Fa-f]{2}")
 SAFE = "!$&'()*,=:@"
-"""Beside letters, digits and ``-._~``. A semicolon goes on encoded: some targets take what is behind it for a parameter,
-and would serve another resource than the one that was judged."""
+"""Beside letters, digits and ``-._~``. A semicolon goes on encoded: some targets take what is behind it for a
+parameter, and would serve another resource than the one that was judged."""
 CONTROLLING = frozenset(("$SYS", "$CONTROL", "$delayed"))
 
 

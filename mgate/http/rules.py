@@ -5,7 +5,7 @@ Rules:
 1. POST and PUT publish, GET and HEAD read, DELETE clears (it publishes nothing, as an empty retained message does).
    There are no other methods.
 2. Of a field that decides about a request there is one, or none.
-3. The framing is one Content-Length, or ``chunked`` in HTTP/1.1, or nothing (RFC 9112 section 6.1). All else is refused.
+3. The framing is one Content-Length, or ``chunked`` in HTTP/1.1, or nothing; all else is refused (RFC 9112 section 6).
 4. The path is canonical, below the prefix, and the same for handlers and the target (see `mgate.http.paths`).
 5. What is meant for this hop stays here: `Request.fields` holds what goes on (RFC 9110 section 7.6.1).
 """
@@ -196,18 +196,18 @@ class Rules:
             kept.append((b"origin", once[b"origin"]))
         expects = self._expects(once, head.minor)
         bypass = any(pattern.fullmatch(path) for pattern in self._bypass)
-        field = once.get(b"authorization")
+        authorization = once.get(b"authorization")
         if bypass:
             credentials, forwarded = NOBODY, path
         else:
             bare, parameter = split_query(query)
-            credentials = NOBODY if field is None and parameter is None else credentials_of(field, parameter)
+            credentials = credentials_of(authorization, parameter)
             if not self.choices.forward_token:
                 query = bare
             forwarded = self._below_prefix(path)
         return Request(
-            head.method, action, forwarded[1:], query, kept, None, forwarded, body, length, credentials, field, host,
-            head.minor, bypass, self._keeps_alive(connection, head.minor), expects,
+            head.method, action, forwarded[1:], query, kept, None, forwarded, body, length, credentials, authorization,
+            host, head.minor, bypass, self._keeps_alive(connection, head.minor), expects,
             self._upgrades(connection, once, head),
         )  # fmt: skip
 
