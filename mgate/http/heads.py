@@ -98,7 +98,7 @@ def parse_request(data: bytes, max_fields: int) -> RequestHead:
     if method == b"PRI":
         raise Refused(400, "HTTP/2 is not spoken here", "malformed", close=True)
     if major != b"1" or minor not in b"01":
-        raise Refused(505, "only HTTP/1.0 and HTTP/1.1 are spoken here", "version", close=True)
+        raise Refused(505, "this version of HTTP is not spoken here", "version", close=True)
     head = RequestHead(method.decode("ascii"), target, int(minor))
     try:
         httptools.HttpRequestParser(head).feed_data(data)

@@ -101,6 +101,15 @@ class Request:
     expects: bool
     upgrade: bool
 
+    def again(self) -> Request:
+        """The request that begins with the same head, untouched."""
+        body: Body = Chunked() if self.length is None else Counted(self.length)
+        return Request(
+            self.method, self.action, self.topic, self.query, list(self.fields), None, self.path, body, self.length,
+            self.credentials, self.authorization, self.host, self.minor, self.bypass, self.keep_alive, self.expects,
+            self.upgrade,
+        )  # fmt: skip
+
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.topic!r}>"
 
