@@ -60,7 +60,9 @@ LAYERS = {
     "mgate.tls.identity": 1,
     "mgate.tls.ocsp": 1,
     "mgate.tls.signed": 1,
+    "mgate.websocket.closing": 1,
     "mgate.websocket.frames": 1,
+    "mgate.websocket.handshake": 1,
     # 2: decisions, and the relays with what they are made of
     "mgate.policy": 2,
     "mgate.verdict": 2,
@@ -82,7 +84,9 @@ LAYERS = {
     "mgate.http.transfer": 3,
     "mgate.mqtt.protocol": 3,
     "mgate.websocket.carrier": 3,
+    "mgate.websocket.device": 3,
     "mgate.websocket.protocol": 3,
+    "mgate.websocket.target": 3,
 }
 """The longest prefix decides, so that a new module of a protocol is part of its relay until it is named here."""
 
