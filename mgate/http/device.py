@@ -339,6 +339,7 @@ class HttpDeviceProtocol(Protocol):
             then(stop.value)
         except GateError as error:
             self.refuse(error)
+            self._advance()
         else:
             self._ask(question, journey, then)
 
@@ -559,6 +560,12 @@ class HttpDeviceProtocol(Protocol):
 
     def look(self, now: float) -> None:
         """`due` has passed."""
+        try:
+            self._expire(now)
+        except Exception as error:  # noqa: BLE001 - the time of all other connections must go on
+            self._broken(error)
+
+    def _expire(self, now: float) -> None:
         if self.state == ENDING:
             self.due = NEVER
             self.side.abort()
