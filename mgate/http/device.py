@@ -99,7 +99,8 @@ class HttpDeviceProtocol(Protocol):
 
     __slots__ = (
         "_advancing", "_asked", "_collected", "_ended", "_eof", "_exchange", "_forwarded", "_held_back", "_input",
-        "_local", "_looked", "_number", "_over", "_raw", "_read", "_request_head", "_size", "_skipped", "_stopping", "_transfer",
+        "_local", "_looked", "_number", "_over", "_raw", "_read", "_request_head", "_size", "_skipped", "_stopping",
+        "_transfer",
         "certificate", "connected", "connection_id", "due", "factory", "limits", "peer", "policy", "pool", "rules",
         "side", "state", "successor", "transport",
     )  # fmt: skip

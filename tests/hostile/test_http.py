@@ -61,7 +61,8 @@ class Refusals(HttpTest):
             "xchunked": b"Transfer-Encoding: xchunked", "quoted": b'Transfer-Encoding: "chunked"',
             "twice": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
             "identity first": b"Transfer-Encoding: identity\r\nTransfer-Encoding: chunked",
-            "blank before the colon": b"Transfer-Encoding : chunked", "vertical tab": b"Transfer-Encoding: \x0bchunked",
+            "blank before the colon": b"Transfer-Encoding : chunked",
+            "vertical tab": b"Transfer-Encoding: \x0bchunked",
             "form feed": b"Transfer-Encoding:\x0cchunked", "empty": b"Transfer-Encoding:",
             "parameter": b"Transfer-Encoding: chunked;a=b", "comma": b"Transfer-Encoding: chunked,",
         }  # fmt: skip
@@ -77,7 +78,8 @@ class Refusals(HttpTest):
         await self.refuse(cases, 400)
 
     async def test_h03_length_above_the_limit(self) -> None:
-        cases = {"1 byte": HEAD + b"Content-Length: 1001\r\n\r\n", "1 TiB": HEAD + b"Content-Length: 1099511627776\r\n\r\n"}
+        cases = {"1 byte": HEAD + b"Content-Length: 1001\r\n\r\n",
+        "1 TiB": HEAD + b"Content-Length: 1099511627776\r\n\r\n"}
         await self.refuse(cases, 413, limits=Limits(http_max_body=1000))
 
     async def test_length_at_the_limit(self) -> None:
@@ -264,8 +266,10 @@ class Refusals(HttpTest):
                 "preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/0.9": b"GET /messages/a\r\n\r\n",
                 "HTTP/0.9 of one line": b"GET /messages/a\r\n", "no target": b"GET HTTP/1.1\r\nHost: gate\r\n\r\n",
                 "two blanks": b"GET  /messages/a HTTP/1.1\r\nHost: gate\r\n\r\n",
-                "tab": b"GET\t/messages/a HTTP/1.1\r\nHost: gate\r\n\r\n", "control": b"GET /mess\x01 HTTP/1.1\r\n\r\n",
-                "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "MQTT": b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00",
+                "tab": b"GET\t/messages/a HTTP/1.1\r\nHost: gate\r\n\r\n",
+                "control": b"GET /mess\x01 HTTP/1.1\r\n\r\n",
+                "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+                "MQTT": b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00",
                 "lower case version": b"GET /messages/a http/1.1\r\nHost: gate\r\n\r\n",
             },
             400,
@@ -408,9 +412,12 @@ class Targets(HttpTest):
             b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
             b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nok",
             b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", b"HTTP/2.0 200 OK\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 101 + b"\r\n",
-            b"HTTP/1.1 100 Continue\r\n\r\n" * 20, b"HTTP/1.1 200 OK\r\nX: " + b"a" * 20000, b"HTTP/1.1 200 OK\r\nX : a\r\n\r\n",
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+            b"HTTP/2.0 200 OK\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: 0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 101 + b"\r\n",
+            b"HTTP/1.1 100 Continue\r\n\r\n" * 20, b"HTTP/1.1 200 OK\r\nX: " + b"a" * 20000,
+            b"HTTP/1.1 200 OK\r\nX : a\r\n\r\n",
         ]  # fmt: skip
         for data in bad:
             gateway.target.answer = lambda side, request, data=data: data  # type: ignore[misc]

@@ -221,4 +221,5 @@ class HttpTest(TestCase):
             await gateway.target.stop()
             for side in gateway.target.sides:
                 side.reset()
-            await eventually(lambda: all(side.closed for side in gateway.target.sides), lambda: "a target's side is open")
+            sides = gateway.target.sides
+            await eventually(lambda: all(side.closed for side in sides), lambda: "a side of the target is open")

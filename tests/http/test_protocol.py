@@ -1,4 +1,4 @@
-"""The gateway between devices and a target: hooks and their edits, keep-alive on both sides, streams, ends of all kinds."""
+"""The gateway between devices and a target: hooks and their edits, keep-alive on both sides, streams, ends."""
 
 from __future__ import annotations
 
