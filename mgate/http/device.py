@@ -19,7 +19,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mgate.errors import GateError, TimedOut
+from mgate.errors import GateError, TargetLost, TimedOut
 from mgate.flow import CROWDED, Side
 from mgate.http.answers import CONTINUE, Refused, refused, render
 from mgate.http.bodies import BodyError, Counted
@@ -57,7 +57,8 @@ class Handover(NamedTuple):
     """A WebSocket handshake that was authorised; whoever takes it over answers it.
 
     Attributes:
-        device: the connection. Its `refuse` answers with an error, its transport is what the successor gets.
+        device: the connection. Its `refuse` answers with an error instead, also later, as long as the successor has
+            written nothing; its transport is what the successor gets.
         exchange: as it was authorised: `auth_connect`, then `auth_subscribe` with the topic.
         head, raw: the head of the request, parsed and as it came.
         behind: what came behind it.
@@ -100,9 +101,8 @@ class HttpDeviceProtocol(Protocol):
     __slots__ = (
         "_advancing", "_asked", "_collected", "_ended", "_eof", "_exchange", "_forwarded", "_held_back", "_input",
         "_local", "_looked", "_number", "_over", "_raw", "_read", "_request_head", "_size", "_skipped", "_stopping",
-        "_transfer",
-        "certificate", "connected", "connection_id", "due", "factory", "limits", "peer", "policy", "pool", "rules",
-        "side", "state", "successor", "transport",
+        "_transfer", "certificate", "connected", "connection_id", "due", "factory", "limits", "peer", "policy", "pool",
+        "rules", "side", "state", "successor", "transport",
     )  # fmt: skip
 
     def __init__(self, factory: HttpDeviceFactory, peer: Peer, connection_id: str) -> None:
@@ -448,7 +448,7 @@ class HttpDeviceProtocol(Protocol):
         """Answer the request by an error; also called by who takes over WebSockets, instead of taking over."""
         if self.state == ENDING or self._over:
             return
-        exchange = self._exchange
+        exchange, self.successor = self._exchange, None
         if self._transfer is not None:
             transfer, self._transfer = self._transfer, None
             transfer.abandon()
@@ -598,6 +598,8 @@ class HttpDeviceProtocol(Protocol):
                 stop()
             else:
                 self.side.abort()
+        elif self.state == HEAD and self._input:
+            self.refuse(TargetLost("the gateway is shutting down", "shutdown"))
         elif self.state in (HEAD, DISCARD):
             self._end()
 

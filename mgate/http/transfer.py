@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from mgate.errors import GateError, TargetLost
-from mgate.flow import Side
+from mgate.flow import FULL, Side
 from mgate.http.bodies import chunk
 from mgate.http.exchange import Exchange, Judgement
 from mgate.http.forwarding import end_to_end, request_head, response_head
@@ -27,7 +27,6 @@ __all__ = ["Transfer", "TransferOwner"]
 
 IDEMPOTENT = frozenset(("GET", "HEAD", "PUT", "DELETE"))
 """RFC 9110 section 9.2.2."""
-FULL = 1  # as in mgate.flow
 
 
 class TransferOwner(Protocol):

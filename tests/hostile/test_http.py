@@ -78,8 +78,8 @@ class Refusals(HttpTest):
         await self.refuse(cases, 400)
 
     async def test_h03_length_above_the_limit(self) -> None:
-        cases = {"1 byte": HEAD + b"Content-Length: 1001\r\n\r\n",
-        "1 TiB": HEAD + b"Content-Length: 1099511627776\r\n\r\n"}
+        lengths = {"1 byte": b"1001", "1 TiB": b"1099511627776"}
+        cases = {name: HEAD + b"Content-Length: " + length + b"\r\n\r\n" for name, length in lengths.items()}
         await self.refuse(cases, 413, limits=Limits(http_max_body=1000))
 
     async def test_length_at_the_limit(self) -> None:
@@ -135,7 +135,7 @@ class Refusals(HttpTest):
         await self.refuse(
             {
                 "foreign": b"GET http://evil.example/messages/a HTTP/1.1\r\nHost: gate\r\n\r\n",
-                "foreign, and so its Host": b"GET http://evil.example/messages/a HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+                "foreign, as its Host": b"GET http://evil.example/messages/a HTTP/1.1\r\nHost: evil.example\r\n\r\n",
                 "user info": b"GET http://gate@evil.example/messages/a HTTP/1.1\r\nHost: gate\r\n\r\n",
                 "no Host": b"GET /messages/a HTTP/1.1\r\n\r\n",
                 "two Hosts": b"GET /messages/a HTTP/1.1\r\nHost: gate\r\nHost: gate\r\n\r\n",
@@ -285,7 +285,7 @@ class Refusals(HttpTest):
         device = await gateway.device()
         device.send(get(method="HEAD"))
         await device.until(lambda: device.received.endswith(b"\r\n\r\n"), "head")
-        device.send(b"GET /messages/a HTTP/1.1\r\nHost: gate\r\nContent-Length: 26\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n")
+        device.send(get("/messages/a", "Content-Length: 26") + b"GET /smuggled HTTP/1.1\r\n\r\n")
         await device.until(lambda: device.received.endswith(b"12345"), "response")
         self.assertEqual(device.received.count(b"HTTP/1.1 200"), 2)
         self.assertEqual(len(gateway.target.requests), 2)

@@ -361,10 +361,16 @@ class Connections(HttpTest):
         busy = await gateway.device()
         busy.send(post())
         await eventually(lambda: bool(held), lambda: "no request")
+        half = await gateway.device()
+        half.send(get() + b"GET /mess")
+        await eventually(lambda: len(held) > 1, lambda: "no request")
+        held[1].send(OK)
+        await answers(half)
         drained = gateway.factory.drain()
         await idle.until(lambda: idle.closed, "close of the idle one")
         held[0].send(OK)
         self.assertIn(b"connection: close", await busy.read_until_closed())
+        self.assertIn(b"HTTP/1.1 503 ", await half.read_until_closed())
         await drained
 
     async def test_drain_does_not_wait_for_ever(self) -> None:
@@ -508,6 +514,28 @@ class Upgrades(HttpTest):
         fields = ("Connection: Upgrade", "Upgrade: websocket")
         await gateway.refused(get("/messages/a", *fields, "Authorization: Basic ZXZpbDpw"), 401)
         await gateway.refused(get("/messages/a", *fields) + get("/messages/b"), 502)
+
+
+    async def test_it_may_be_refused_later(self) -> None:
+        taken: list[Handover] = []
+
+        class Waits(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                raise AssertionError(data)
+
+        def upgrade(handover: Handover) -> Waits:
+            taken.append(handover)
+            return Waits()
+
+        gateway = await self.serving(upgrade=upgrade)
+        device = await gateway.device()
+        device.send(get("/messages/a", "Connection: Upgrade", "Upgrade: websocket"))
+        await eventually(lambda: bool(taken), lambda: "not taken over")
+        taken[0].device.refuse(Denied("target slow"))
+        device.send(get("/messages/b"))
+        data = await device.read_until_closed()
+        self.assertEqual((status(data), data.count(b"HTTP/1.1")), (504, 1))
+        self.assertEqual(gateway.target.received, b"")
 
 
 class RealClients(HttpTest):

@@ -379,7 +379,8 @@ class Writing(Case):
             self.assertEqual(refused(error).status, status)
         whole = render(refused(Denied("bad credentials", "é\r\n")), "r-1", close=True)
         self.assertIn(b"connection: close\r\n", whole)
-        self.assertTrue(whole.endswith(b'{"message": "\\u00e9\\r\\n", "code": "bad_credentials", "request_id": "r-1"}\n'))
+        told = b'{"message": "\\u00e9\\r\\n", "code": "bad_credentials", "request_id": "r-1"}\n'
+        self.assertTrue(whole.endswith(told))
         self.assertTrue(render(refused(GateError("x")), "r-1", head_only=True).endswith(b"\r\n\r\n"))
 
 
