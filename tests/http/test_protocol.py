@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Protocol
 from twisted.internet.utils import getProcessOutputAndValue
+from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from mgate.handler import Denied, Handler, Interceptor, Message
 from mgate.http.bodies import Chunked
 from mgate.http.choices import Choices
-from mgate.http.protocol import Handover
+from mgate.http.protocol import Handover, HttpDeviceFactory
 from mgate.limits import Limits
+from mgate.policy import Policy
+from mgate.tls.contexts import ServerContexts
 from tests.gateway import Flood, eventually
-from tests.http.serving import OK, HttpTest, answers, get, post, reactor, responses
+from tests.http.serving import OK, HttpTarget, HttpTest, answers, get, post, reactor, responses
+from tests.tls import handshakes
 
 HEAD = b"POST /messages/a HTTP/1.1\r\nHost: gate\r\n"
 
@@ -536,6 +542,156 @@ class Upgrades(HttpTest):
         data = await device.read_until_closed()
         self.assertEqual((status(data), data.count(b"HTTP/1.1")), (504, 1))
         self.assertEqual(gateway.target.received, b"")
+
+
+class Ends(HttpTest):
+    """What seldom happens, and must not keep others from being served."""
+
+    async def test_the_next_address_is_dialled(self) -> None:
+        nobody = TCP4ClientEndpoint(reactor, "127.0.0.1", 1)
+        target = HttpTarget()
+        gateway = await self.serving(endpoints=[nobody, target.endpoint()])
+        await gateway.target.stop()
+        gateway.target = target
+        self.assertEqual(status((await gateway.asked(post()))[0]), 200)
+        self.assertEqual((gateway.counters.target_dials, gateway.counters.target_failures), (2, 1))
+
+    async def test_a_target_that_can_not_be_dialled_in_time(self) -> None:
+        class Nowhere:
+            cancelled = 0
+
+            def connect(self, factory: Any) -> Deferred[Any]:
+                return Deferred(self.cancel)
+
+            def cancel(self, _: Any) -> None:
+                self.cancelled += 1
+
+        nowhere = Nowhere()
+        self.serves_at_the_end = False
+        gateway = await self.serving(endpoints=[nowhere], limits=Limits(dial_timeout=0.1))
+        self.assertEqual(status((await gateway.asked(post()))[0]), 504)
+        self.assertEqual(nowhere.cancelled, 1)
+        gateway.factory.limits, gateway.factory.pool.limits = Limits(drain_timeout=0.1), Limits()
+        device = await gateway.device()
+        device.send(post())
+        await eventually(lambda: gateway.counters.target_dials == 2, lambda: "not dialled")
+        await gateway.factory.drain()
+        self.assertEqual(nowhere.cancelled, 2)
+
+    async def test_a_fault_of_the_gateway_ends_one_connection(self) -> None:
+        gateway = await self.serving()
+        rules = gateway.factory.rules
+        self.patch(rules, "read", lambda head, local: 1 / 0)
+        device = await gateway.device()
+        device.send(get())
+        self.assertEqual(status(await device.read_until_closed()), 500)
+        self.assertEqual(len(gateway.journal.faults), 1)
+        self.patch(rules, "read", type(rules).read.__get__(rules))
+
+    async def test_a_device_that_stays_after_its_refusal(self) -> None:
+        gateway = await self.serving()
+        device = await gateway.device()
+        device.send(b"GARBAGE\r\n\r\n")
+        await device.until(lambda: device.received.endswith(b"}\n"), "refusal")
+        with contextlib.suppress(AssertionError):
+            await eventually(lambda: device.closed, lambda: "", 0.05)
+        for protocol in gateway.factory.open:
+            protocol.look(0.0)
+        await gateway.released()
+
+    async def test_a_device_that_goes_on_after_its_refusal(self) -> None:
+        gateway = await self.serving()
+        device = await gateway.device()
+        before = gateway.refusals
+        device.send(b"GARBAGE\r\n\r\n" + b"x" * 4 * 1024 * 1024)
+        await device.until(lambda: device.closed, "close")
+        self.assertEqual(gateway.refusals, before + 1)
+
+    async def test_a_device_that_does_not_read_its_refusals(self) -> None:
+        class Judge(Handler):
+            def auth_subscribe(self, session: Any, filters: list[str]) -> None:
+                raise Denied("not authorised")
+
+        limits = Limits(http_head_timeout=0.3, write_buffer_high=16 * 1024)
+        gateway = await self.serving(Judge(), limits=limits)
+        device = await gateway.device()
+        device.stop_reading()
+        flood = Flood(device, get() * 100, 64 * 1024 * 1024)
+        await eventually(lambda: gateway.counters.connections == 0, lambda: "still served", 10)
+        self.assertLess(flood.pushed, 32 * 1024 * 1024)
+        device.read_on()
+
+    async def test_a_device_that_does_not_read_is_given_up(self) -> None:
+        limits = Limits(http_answer_timeout=0.2, drain_timeout=0.2)
+        gateway = await self.serving(limits=limits)
+        total = 64 * 1024 * 1024
+        gateway.target.answer = lambda side, request: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % total
+        device = await gateway.device()
+        device.stop_reading()
+        device.send(get())
+        await eventually(lambda: bool(gateway.target.requests), lambda: "no request")
+        Flood(gateway.target.sides[0], b"x" * 65536, total)
+        await eventually(lambda: gateway.counters.connections == 0, lambda: "still served", 10)
+        device.read_on()
+
+    async def test_reload(self) -> None:
+        class Nobody(Handler):
+            def auth_connect(self, session: Any) -> None:
+                raise Denied("bad credentials")
+
+        gateway = await self.serving(Nobody())
+        old = await gateway.device()
+        old.send(get())
+        self.assertEqual(status((await answers(old))[0]), 401)
+        factory = gateway.factory
+        factory.adopt(factory.pool.targets, Policy([]), factory.limits, factory.choices)
+        self.assertEqual(status((await gateway.asked(get()))[0]), 200)
+        old.send(get())
+        self.assertEqual(status((await answers(old, 2))[1]), 401)
+
+    async def test_a_judged_response_has_a_limit(self) -> None:
+        class Reader(Handler):
+            def auth_deliver(self, session: Any, topic: str, payload: bytes) -> None: ...
+
+        gateway = await self.serving(Reader(), limits=Limits(http_max_body=1000))
+        gateway.target.answer = lambda side, request: b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n" + b"x" * 1001
+        self.assertEqual(status((await gateway.asked(get()))[0]), 502)
+
+        def answer(side: Any, request: bytes) -> None:
+            side.send(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1000)
+            side.close()
+
+        gateway.target.answer = answer
+        self.assertTrue((await gateway.asked(get()))[0].endswith(b"content-length: 1000\r\n\r\n" + b"x" * 1000))
+
+    async def test_a_factory_needs_a_target(self) -> None:
+        with self.assertRaises(ValueError):
+            HttpDeviceFactory(reactor, [], Policy([]))
+
+
+class Encrypted(HttpTest):
+    async def test_certificates_are_in_the_session(self) -> None:
+        seen: list[Any] = []
+
+        class Judge(Handler):
+            def auth_publish(self, session: Any, topic: str, payload: bytes) -> None:
+                if session.certificate is not None:
+                    seen.append((session.certificate.common_name, len(payload)))
+
+        gateway = await self.serving(Judge())
+        contexts = ServerContexts(handshakes.settings(), None, [b"http/1.1"], reactor)
+        factory = TLSMemoryBIOFactory(contexts, False, gateway.factory, reactor)
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(lambda: port.stopListening())
+        arguments = [
+            "-sS", "-m", "5", "--cacert", handshakes.file("root.pem"), "--cert", handshakes.file("client-good.pem"), "--key",
+            handshakes.file("client-good.key"), "--connect-to", f"::127.0.0.1:{port.getHost().port}",
+            "-d", "x" * 100_000, "https://localhost/messages/a",
+        ]  # fmt: skip
+        out, err, code = await getProcessOutputAndValue("curl", arguments, reactor=reactor)
+        self.assertEqual((out, code), (b"ok", 0), err)
+        self.assertEqual([length for _, length in seen], [100_000])
+        self.assertTrue(seen[0][0])
 
 
 class RealClients(HttpTest):
