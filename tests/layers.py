@@ -78,6 +78,7 @@ LAYERS = {
     "mgate.proxyprotocol": 3,
     "mgate.tls": 3,
     "mgate.coap.protocol": 3,
+    "mgate.http.connection": 3,
     "mgate.http.device": 3,
     "mgate.http.pool": 3,
     "mgate.http.protocol": 3,

@@ -5,5 +5,5 @@
 - `answers`: every refusal as a status with a JSON body.
 - `forwarding`: the head that the target gets, and the one that the device gets.
 - `exchange`: one request, from its head to its answer, judged by the policy; no I/O.
-- `protocol`, `device`, `pool`: the device's connections and those to the target.
+- `protocol`: the factory; `device` and `connection`: a device; `transfer` and `pool`: the way to the target.
 """

@@ -17,6 +17,7 @@ from mgate import limits as limits_module
 from mgate.counters import Counters
 from mgate.http import choices as choices_module
 from mgate.http.choices import Choices
+from mgate.http.connection import DeviceConnection
 from mgate.http.device import Handover, HttpDeviceProtocol
 from mgate.http.pool import Pool
 from mgate.http.rules import Rules
@@ -84,7 +85,7 @@ class HttpDeviceFactory(ServerFactory):
         self.listener = listener
         self.journal = journal if journal is not None else Journal()
         self.now = now
-        self.open: set[HttpDeviceProtocol] = set()
+        self.open: set[DeviceConnection] = set()
         self._numbers = itertools.count(1)
         self._by_host: dict[str, int] = {}
         self._second = 0.0
@@ -149,7 +150,7 @@ class HttpDeviceFactory(ServerFactory):
         self._accepted += 1
         return "connection_rate" if self._accepted > self.limits.max_connection_rate else ""
 
-    def gone(self, protocol: HttpDeviceProtocol) -> None:
+    def gone(self, protocol: DeviceConnection) -> None:
         """A connection has ended."""
         self.open.discard(protocol)
         self.counters.connections -= 1

@@ -684,8 +684,8 @@ class Encrypted(HttpTest):
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(lambda: port.stopListening())
         arguments = [
-            "-sS", "-m", "5", "--cacert", handshakes.file("root.pem"), "--cert", handshakes.file("client-good.pem"), "--key",
-            handshakes.file("client-good.key"), "--connect-to", f"::127.0.0.1:{port.getHost().port}",
+            "-sS", "-m", "5", "--cacert", handshakes.file("root.pem"), "--cert", handshakes.file("client-good.pem"),
+            "--key", handshakes.file("client-good.key"), "--connect-to", f"::127.0.0.1:{port.getHost().port}",
             "-d", "x" * 100_000, "https://localhost/messages/a",
         ]  # fmt: skip
         out, err, code = await getProcessOutputAndValue("curl", arguments, reactor=reactor)
