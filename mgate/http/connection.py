@@ -59,9 +59,9 @@ class DeviceConnection(Protocol):
 
     __slots__ = (
         "_advancing", "_asked", "_collected", "_ended", "_eof", "_exchange", "_forwarded", "_held_back", "_input",
-        "_local", "_looked", "_number", "_over", "_raw", "_read", "_request_head", "_size", "_skipped", "_stopping",
-        "_transfer", "certificate", "connected", "connection_id", "due", "factory", "limits", "peer", "policy", "pool",
-        "rules", "side", "state", "successor", "transport",
+        "_later", "_local", "_looked", "_number", "_over", "_raw", "_read", "_request_head", "_size", "_skipped",
+        "_stopping", "_transfer", "certificate", "connected", "connection_id", "due", "factory", "limits", "peer",
+        "policy", "pool", "rules", "side", "state", "successor", "transport",
     )  # fmt: skip
 
     def __init__(self, factory: HttpDeviceFactory, peer: Peer, connection_id: str) -> None:
@@ -86,6 +86,7 @@ class DeviceConnection(Protocol):
         self._collected: list[bytes] = []
         self._size = 0
         self._ended = 0
+        self._later: Any = None
         self._raw = b""
         self._request_head: RequestHead | None = None
         self._read: Request | None = None
@@ -192,6 +193,9 @@ class DeviceConnection(Protocol):
     def _closed(self) -> None:
         if not self._over:
             self._over = True
+            if self._later is not None:
+                self._later.cancel()
+                self._later = None
             self.due = NEVER
             if self._exchange is not None:
                 self._exchange.close()

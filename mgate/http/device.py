@@ -36,6 +36,8 @@ __all__ = ["Handover", "HttpDeviceProtocol"]
 
 CROWD = 64 * 1024
 """Bytes that may wait behind an exchange."""
+TURN = 64
+"""Requests and pieces of bodies that one connection may have dealt with at once, before others have their turn."""
 STREAMED = 64 * 1024
 """Bytes of a body from which on it is passed on before it is whole, if nobody judges it."""
 LINGERED = 1024 * 1024
@@ -140,19 +142,27 @@ class HttpDeviceProtocol(DeviceConnection):
         if self._advancing:
             return
         self._advancing = True
+        steps = 0 if self._later is None else TURN
         try:
-            while self._step():
-                pass
+            while steps < TURN and self._step():
+                steps += 1
         except GateError as error:
             self.refuse(error)
         except Exception as error:  # noqa: BLE001 - as in mgate.link: a fault of the gateway ends one connection
             self._broken(error)
         finally:
             self._advancing = False
+        if steps == TURN and self._later is None and not self._over:
+            self._later = self.factory.clock.callLater(0, self._go_on)
         if len(self._input) > CROWD and self.state in (BUSY, HEAD):
             self.side.shut(CROWDED)
         elif not self.side.reading:
             self.side.open(CROWDED)
+
+    def _go_on(self) -> None:
+        """Others have had their turn."""
+        self._later = None
+        self._advance()
 
     def _step(self) -> bool:
         """One step; is there anything more to do?"""

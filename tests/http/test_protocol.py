@@ -621,6 +621,20 @@ class Ends(HttpTest):
         self.assertLess(flood.pushed, 32 * 1024 * 1024)
         device.read_on()
 
+    async def test_many_refusals_at_once(self) -> None:
+        class Judge(Handler):
+            def auth_subscribe(self, session: Any, filters: list[str]) -> None:
+                raise Denied("not authorised")
+
+        gateway = await self.serving(Judge())
+        device = await gateway.device()
+        device.send(get() * 1000)
+        answered = await answers(device, 1000)
+        self.assertEqual({status(answer) for answer in answered}, {403})
+        self.assertIn(b"http-1.1000", answered[-1])
+        device.send(get() * 1000)
+        device.reset()
+
     async def test_a_device_that_does_not_read_is_given_up(self) -> None:
         limits = Limits(http_answer_timeout=0.2, drain_timeout=0.2)
         gateway = await self.serving(limits=limits)
