@@ -13,11 +13,14 @@ from mgate.limits import Limits
 from mgate.mqtt.protocol import MqttDeviceFactory, MqttDeviceProtocol
 from mgate.policy import Policy
 from mgate.session import Peer
+from mgate.tls.client import TargetConnections, TargetEndpoint
+from mgate.tls.settings import TargetTls
 from mgate.websocket.device import CarrierFactory
 from mgate.websocket.handshake import Request, Rules
 from mgate.websocket.target import WebSocketEndpoint
 from tests import wire
 from tests.gateway import Gateway, GatewayTest, RawDevice, RecordingJournal, RecordingTarget, Script
+from tests.tls.handshakes import file
 from tests.websocket import raw
 
 __all__ = ["WebSocketDevice", "WebSocketGateway", "WebSocketTest", "carried", "towards"]
@@ -123,10 +126,24 @@ class WebSocketDevice(RawDevice):
 class WebSocketGateway(Gateway):
     """Its listener speaks WebSocket."""
 
-    async def device(self) -> WebSocketDevice:
+    def serve_through(self, factory: Any) -> None:
+        """Let who connects from now on come in through `factory`, which stands around its own."""
+        self._listening.factory = factory
+
+    async def device(self, *, tls: str = "") -> WebSocketDevice:
+        """As `Gateway.device`.
+
+        Args:
+            tls: the certificate to connect with, by its name in `tests.tls.handshakes.pki`.
+        """
         device = WebSocketDevice()
         self.devices.append(device)
-        await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", self.port), device)
+        endpoint: Any = TCP4ClientEndpoint(reactor, "127.0.0.1", self.port)
+        if tls:
+            identity = TargetTls(file("root.pem"), file(f"client-{tls}.pem"), file(f"client-{tls}.key"))
+            connections = TargetConnections(identity, "localhost")
+            endpoint = TargetEndpoint(connections, endpoint, reactor, timeout=5.0, report=lambda text: None)
+        await connectProtocol(endpoint, device)
         return device
 
     async def connected(
