@@ -55,6 +55,12 @@ class Carrier(Protocol):
         wire: the connection below.
     """
 
+    # Without a dict, an idle connection is smaller.
+    __slots__ = (
+        "_asked", "_clock", "_deadline", "_frames", "_heard", "_limits", "_ping_interval", "_pinging", "_producer",
+        "_state", "connected", "inner", "transport", "wire",
+    )  # fmt: skip
+
     def __init__(self, frames: Frames, clock: Any, limits: Limits, ping_interval: float) -> None:
         self.inner: Any = None
         self.wire = Side(READ)

@@ -29,6 +29,8 @@ __all__ = ["CarrierFactory", "DeviceCarrier"]
 class DeviceCarrier(Carrier):
     """The connection of one device. Made by `CarrierFactory`, with the protocol that it will carry."""
 
+    __slots__ = ("_factory", "_head", "_peer", "_rules")
+
     def __init__(self, factory: CarrierFactory, inner: Any, peer: Peer) -> None:
         super().__init__(
             Frames(True, factory.limits.max_packet_size), factory.clock, factory.limits, factory.ping_interval

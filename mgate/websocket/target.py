@@ -138,6 +138,8 @@ class _Dial(Factory):
 class TargetCarrier(Carrier):
     """The connection to a target; what it carries is made after the handshake."""
 
+    __slots__ = ("_addr", "_dial", "_head", "_opening", "_timer")
+
     def __init__(self, dial: _Dial, addr: Any) -> None:
         endpoint = dial.endpoint
         super().__init__(

@@ -71,6 +71,7 @@ class WebSocketDevice(RawDevice):
         raw: every byte that came.
         head: of the answer to the handshake, once it is there.
         frames: behind it.
+        polite: it answers a Close frame with another.
     """
 
     def __init__(self) -> None:
@@ -78,6 +79,7 @@ class WebSocketDevice(RawDevice):
         self.raw = b""
         self.head = b""
         self.frames: list[raw.Parsed] = []
+        self.polite = True
         self._rest = b""
 
     def dataReceived(self, data: bytes) -> None:
@@ -92,6 +94,8 @@ class WebSocketDevice(RawDevice):
             for frame in frames:
                 if frame.opcode == 2:
                     self.received += frame.payload
+                elif frame.opcode == 8 and self.polite:
+                    self.send_raw(raw.frame(8, frame.payload))
         self._changed()
 
     def send(self, data: bytes) -> None:

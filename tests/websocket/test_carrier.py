@@ -158,6 +158,7 @@ class Ends(WebSocketTest):
         gateway = await self.websocket()
         with mock.patch.object(carrier_module, "LINGER", 0.1):
             device = await gateway.connected()
+            device.polite = False
             device.uplink.close()
             await device.read_frame(1)
             device.send(wire.publish("a", b"ignored"))
@@ -169,9 +170,6 @@ class Ends(WebSocketTest):
         with mock.patch.object(carrier_module, "LINGER", 1000):
             device = await gateway.connected()
             device.uplink.close()
-            answered = await device.read_frame(1)
-            device.send_raw(frame(8, answered.payload))
-            device.fin()
             self.assertEqual((await device.close_told())[0], 1000)
 
     async def test_who_leaves_without_closing_his_socket_is_gone_for_the_target(self) -> None:
@@ -193,6 +191,15 @@ class Pings(WebSocketTest):
         await device.until(lambda: device.closed, "close")
         await device.uplink.until(lambda: device.uplink.closed, "close of the target's side")
         self.assertEqual(gateway.counters.rejects, {"ping_timeout": 1})
+
+    async def test_nobody_is_asked_after_a_close_frame(self) -> None:
+        clock, transport = Clock(), StringTransport()
+        carrier = Carrier(Frames(True, 1000), clock, Limits(), 0.5)
+        carrier.makeConnection(transport)
+        carrier.opened()
+        carrier.loseConnection()
+        clock.pump([0.5] * 3)
+        self.assertEqual(transport.value(), raw.close(1000, key=None))
 
     async def test_who_is_not_read_is_not_taken_for_gone(self) -> None:
         clock, transport = Clock(), StringTransport()
