@@ -256,11 +256,9 @@ class Frames:
             self._buffer += payload
             return
         if self._whole:
-            if self._opcode == TEXT and self._validator is not None:
-                # Its second value tells whether the octets so far end a character.
-                if not self._validator.validate(b"")[1]:
-                    raise Violation(1007, "text ends inside of a character")
-                self._validator.reset()
+            # The second value tells whether the octets so far end a character; then the next text may follow.
+            if self._opcode == TEXT and self._validator is not None and not self._validator.validate(b"")[1]:
+                raise Violation(1007, "text ends inside of a character")
             if self._buffer:
                 payload = bytes(self._buffer) + payload
                 self._buffer = bytearray()

@@ -262,6 +262,10 @@ class Checks(unittest.TestCase):
         assert received.error is not None
         self.assertEqual(received.error.code, 1008)
 
+    def test_the_fragments_of_each_message_count_anew(self) -> None:
+        message = raw.frame(BINARY, final=False) + raw.frame(CONTINUATION)
+        self.assertIsNone(receive(message * module.FREE_FRAGMENTS).error)
+
     def test_fragments_that_carry_something_are_not_too_many(self) -> None:
         data = raw.frame(BINARY, final=False) + raw.frame(CONTINUATION, b"x" * 16, final=False) * 20000
         received = receive(data + raw.frame(CONTINUATION))
