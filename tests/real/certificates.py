@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import sys
 import tempfile
@@ -10,7 +11,7 @@ from typing import Any
 
 from mgate.testing.credential import DAY
 from mgate.testing.pki import SERVER, SERVER_NAMES, Pki
-from tests.processes import Running, free_port
+from tests.processes import PATIENCE, Running, free_port
 
 __all__ = ["TLS_1_2", "TLS_1_3", "Certificates"]
 
@@ -93,6 +94,21 @@ class Certificates:
         if version is not None:
             context.minimum_version = context.maximum_version = version
         return context
+
+    def connection(
+        self, port: int, name: str = "client-good", version: ssl.TLSVersion | None = None
+    ) -> ssl.SSLSocket:
+        """A connection after its handshake.
+
+        Raises:
+            OSError: it was refused. In TLS 1.3 that may also turn out when something is read.
+        """
+        held = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        try:
+            return self.context(name, version).wrap_socket(held, server_hostname="127.0.0.1")
+        except OSError:
+            held.close()
+            raise
 
     def options(self, name: str = "client-good") -> list[str]:
         """The same for clients of Mosquitto."""

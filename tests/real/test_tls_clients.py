@@ -6,7 +6,6 @@ Devices must have certificates, which are asked about. The target is one of the 
 from __future__ import annotations
 
 import os
-import socket
 import ssl
 import subprocess
 import unittest
@@ -221,10 +220,9 @@ class PahoTest(TlsTest):
         for tls in (TLS_1_2, TLS_1_3):
             for name in BAD:
                 with self.subTest(tls, certificate=name):
-                    context = self.certificates.context(name, tls)
                     # In TLS 1.3 a device may believe that it is connected before it reads the refusal.
                     with self.assertRaises(OSError):
-                        connection = ssl_connection(self.gateway.port, context)
+                        connection = self.certificates.connection(self.gateway.port, name, tls)
                         self.addCleanup(connection.close)
                         connection.sendall(encode(4, Connect(4, "bad")))
                         if not connection.recv(1):
@@ -273,13 +271,3 @@ class OpensslTest(TlsTest):
                     self.assertIn(f"alert {alert}", second[1])
                     if tls == "tls1_2":
                         self.assertIn(f"alert {alert}", first[1])
-
-
-def ssl_connection(port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
-    """A connection after its handshake."""
-    held = socket.create_connection(("127.0.0.1", port), PATIENCE)
-    try:
-        return context.wrap_socket(held, server_hostname="127.0.0.1")
-    except OSError:
-        held.close()
-        raise

@@ -58,6 +58,7 @@ def _pump(source: socket.socket, sink: socket.socket, said: bytearray) -> None:
         while data := source.recv(65536):
             said += data
             sink.sendall(data)
+    with suppress(OSError):
         sink.shutdown(socket.SHUT_WR)
 
 
