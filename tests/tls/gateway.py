@@ -113,6 +113,7 @@ class TlsGateway:
         self.handler: Any = handler
         self.target = target
         self.devices: list[RawDevice] = []
+        self.staying = 0
         options = {} if now is None else {"now": now}
         self.checkers = Checkers(reactor, self.journal.revocation, **options)
         self.listener: StreamListener = self.generation(configuration).listener()
@@ -178,16 +179,19 @@ class TlsGateway:
         await eventually(lambda: self.checker.decide(chain, 0) is not None, lambda: f"nothing known of {client}")
 
     async def quiet(self) -> None:
-        """Wait until nobody is connected."""
-        await eventually(lambda: self.counters.connections == 0, lambda: f"{self.counters.connections} connections", 10)
+        """Wait until nobody is connected but those who are `staying`."""
+        own = self.counters
+        await eventually(lambda: own.connections == self.staying, lambda: f"{own.connections} connections", 10)
 
     async def stop(self) -> None:
+        """End everything. Of those who are held it is not noticed that they leave, so they are told first."""
+        self.checkers.stop()
+        self.staying = 0
         for device in self.devices:
             if not device.closed:
                 device.reset()
         await self.quiet()
         await self.listener.close()
-        self.checkers.stop()
         await self.target.stop()
         for side in self.target.sides:
             await side.until(lambda side=side: side.closed, "close")  # type: ignore[misc]
