@@ -28,28 +28,26 @@ class InFrontTest(unittest.TestCase):
     """HAProxy is at 127.0.0.1, devices are elsewhere."""
 
     certificates: Certificates
-    broker: Mosquitto
-    wiretap: Wiretap
-    gateway: Gateway
 
     @classmethod
     def setUpClass(cls) -> None:
-        test = ForClass(cls)
-        cls.certificates = Certificates(test)
-        cls.broker = Mosquitto(test, certificates=cls.certificates)
-        cls.wiretap = Wiretap(test, cls.broker.port)
+        cls.certificates = Certificates(ForClass(cls))
+
+    def setUp(self) -> None:
+        broker = Mosquitto(self, certificates=self.certificates)
+        self.wiretap = Wiretap(self, broker.port)
         tls = {
-            "tls": cls.certificates.serving("ocsp", "crl"),
-            "target_tls": cls.certificates.dialling(),
+            "tls": self.certificates.serving("ocsp", "crl"),
+            "target_tls": self.certificates.dialling(),
         }
         few = {"limits": {"max_connections_per_address": PER_ADDRESS}}
         proxied = {"trusted_proxies": ["127.0.0.1"]}
-        cls.gateway = Gateway(
-            test,
-            f"mqtts://localhost:{cls.wiretap.port}",
+        self.gateway = Gateway(
+            self,
+            f"mqtts://localhost:{self.wiretap.port}",
             secure=Serve(["teller"], keys=tls | proxied),
             few=Serve(["teller"], keys=tls | proxied | few),
-            plain=Serve(["teller"], cls.wiretap.port, keys=proxied),
+            plain=Serve(["teller"], self.wiretap.port, keys=proxied),
             distant=Serve(["teller"], keys=tls | {"trusted_proxies": ["192.0.2.0/24"]}),
             without=Serve(["teller"], keys=tls),
         )
