@@ -261,8 +261,13 @@ class Link:
     # The end.
 
     def device_lost(self, clean: bool) -> None:
-        """The device is gone. If it closed in order, held packets still go out; then the target is closed."""
+        """The device is gone. If it closed in order, held packets still go out; then the target is closed.
+
+        A packet that was not whole is dropped and counted: an attacker may have cut it (RFC 8446 section 6.1).
+        """
         self.device.detach()
+        if self.state != "draining" and self._relay.begun(UPLINK):
+            self._counters.reject("truncated")
         self._note("device_lost")
         if clean and self._relay.pending(UPLINK) and self.state != "draining":
             self._bound(self._limits.drain_timeout)
