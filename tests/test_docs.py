@@ -133,7 +133,7 @@ def blocks(page: Path, language: str) -> Iterator[str]:
 
 def commands(page: Path) -> Iterator[tuple[str, str]]:
     """Each command of a page's console blocks, and what it should print."""
-    for block in blocks(page, "console"):
+    for block in (text.replace(" \\\n  ", " ") for text in blocks(page, "console")):
         for each in re.split(r"^\$ ", block, flags=re.M)[1:]:
             command, _, expected = each.partition("\n")
             yield command, expected
@@ -509,22 +509,20 @@ class Console(unittest.TestCase):
         self.assertIn("PYTHONPATH=handlers python -m unittest test_tenant_rules", typed)
 
     def test_how_to_use_tls(self) -> None:
-        for program, package in (("mosquitto_pub", "mosquitto-clients"), ("openssl", "openssl")):
-            needed(program, f"apt install {package}")
+        needed("openssl", "apt install openssl")
         typed = self.type_all(DOCS / "howto" / "tls.rst")
-        self.assertGreater(len([command for command in typed if "mosquitto_pub" in command]), 6)
+        self.assertGreater(len([command for command in typed if "mgate pub" in command]), 7)
         self.assertGreater(len([command for command in typed if "openssl s_client" in command]), 3)
         self.servers["mgate"].expect("reason=tls_revoked")
 
     def test_how_to_stand_behind_a_proxy(self) -> None:
         """docs/snippets/haproxy.cfg and proxied.toml."""
-        for program, package in (("mosquitto_pub", "mosquitto-clients"), ("haproxy", "haproxy")):
-            needed(program, f"apt install {package}")
+        needed("haproxy", "apt install haproxy")
         self.working = self.folder
         self.type("python certs/make_pki.py", "...")
         self.assertEqual(len(self.type_all(DOCS / "howto" / "behind-a-proxy.rst")), 3)
         self.servers["mgate"].expect("event=connect")
-        self.type(self.here("sleep 1 | openssl s_client -connect 127.0.0.1:8883"), "...")
+        self.type(self.here("mgate pub -p 8883 -t t -m x"), "connection closed before it was accepted\n")
         self.servers["mgate"].expect("reason=proxy_header")
 
     def test_all_commands_are_on_these_pages(self) -> None:
@@ -533,8 +531,6 @@ class Console(unittest.TestCase):
 
     def test_embedding_with_tls(self) -> None:
         """docs/snippets/embedding_tls.py, to a device that has a certificate, and to one whose is revoked."""
-        for program, package in (("mosquitto_pub", "mosquitto-clients"), ("openssl", "openssl")):
-            needed(program, f"apt install {package}")
         self.working = self.folder
         self.type("python certs/make_pki.py", "...")
         self.type("python examples/ocsp_responder.py", "answering on ...")
@@ -543,13 +539,10 @@ class Console(unittest.TestCase):
             self, [sys.executable, "docs/snippets/embedding_tls.py", *files], environ=self.environ, cwd=self.working
         )
         gateway.expect("listening")
-        client = self.here("mosquitto_pub -h localhost -p 8883 --cafile certs/root.pem -q 1 -t t -m x")
-        self.type(f"{client} --cert certs/client-good.pem --key certs/client-good.key", "")
-        refused = run(
-            ["sh", "-c", f"{client} --cert certs/client-revoked.pem --key certs/client-revoked.key"],
-            directory=str(self.working),
-        )
-        self.assertNotEqual(refused.returncode, 0)
+        client = self.here("mgate pub -h localhost -p 8883 --cafile certs/root.pem -t t -m x")
+        self.type(f"{client} --cert certs/client-good.pem --key certs/client-good.key", "acknowledged...")
+        refused = "connection closed before it was accepted\n"
+        self.type(f"{client} --cert certs/client-revoked.pem --key certs/client-revoked.key", refused)
 
     def test_embedding_judges(self) -> None:
         """examples/embedding.py, between a device and a broker."""
