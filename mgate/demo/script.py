@@ -26,8 +26,8 @@ LISTENS = {
 BANNER = """\
 mgate demo - in memory, on this computer only, until you press Ctrl-C
 
-    your clients  ->  mgate on {host}:{port}  ->  demo broker, not for production, on {host}:{broker}
-                      TLS on {host}:{tls}, mutual TLS on {host}:{mutual}
+    your clients -> mgate on {host}:{port} -> demo broker, not for production, on {host}:{broker}
+                    TLS on {host}:{tls}, mutual TLS on {host}:{mutual}
 
 Users: alice (password wonderland) and bob (password builder). The rules, in {handlers}:
     accounts     only these two may connect; on port {mutual} by their certificates, not by passwords
@@ -35,7 +35,7 @@ Users: alice (password wonderland) and bob (password builder). The rules, in {ha
     plant        what you publish below <name>/up/ reaches the broker below plant/
 """
 
-HOW = "Type these in a second terminal: of each pair the first line if you have Mosquitto's clients, or the second."
+HOW = "In a second terminal, type the first of each pair if you have Mosquitto's clients, else the second."
 CERTIFICATES = """
 With TLS: certificates and keys are in {folder} until the demo ends. Bob's is revoked;
 mgate is told so by the demo's own OCSP responder and CRL."""
@@ -49,7 +49,7 @@ STEPS = (
     ("A publish that is refused", "pub", "{port}", "-u alice -P wonderland -q 1 -t bob/hello -m hi", ""),
     ("A topic that is rewritten", "pub", "{port}", "-u alice -P wonderland -q 1 -t alice/up/temperature -m 21", ""),
     ("Three filters, of which one is refused", "sub", "{port}",
-     "-u alice -P wonderland -t 'alice/#' -t 'bob/#' -t 'news/#' -W 3", " -d"),
+     "-u alice -P wonderland" + MORE + "-t 'alice/#' -t 'bob/#' -t 'news/#' -W 3", " -d"),
     ("A login that is refused", "pub", "{port}", "-u alice -P sesame -t alice/hello -m hi", ""),
 )  # fmt: skip
 """What to type: title, command, at which port, the rest of the line, and what Mosquitto's client needs to tell all."""

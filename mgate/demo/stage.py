@@ -31,16 +31,24 @@ from mgate.policy import Policy
 
 __all__ = ["run"]
 
+
 def run(argv: Sequence[str] | None = None) -> int:
     """Start everything, and serve until Ctrl-C.
 
     Returns:
-        0 after Ctrl-C or SIGTERM, 1 if the wanted port is taken. Wrong usage exits with 2.
+        0 after Ctrl-C or SIGTERM, 1 if the wanted port is taken or certificates cannot be written. Wrong usage exits
+        with 2.
     """
-    parser = argparse.ArgumentParser(prog="mgate demo", description="A broker, mgate in front of it, example handlers.")
-    parser.add_argument(
-        "--port", type=_port, help=f"where mgate listens, 0 for any free port; default: {PORTS['mgate']}, or a free one"
+    parser = argparse.ArgumentParser(
+        prog="mgate demo",
+        description="A broker, mgate in front of it with example handlers, and what to type to see them judge. There "
+        f"is TLS on port {PORTS['TLS']} and mutual TLS on port {PORTS['mutual TLS']} too, or on free ones, with "
+        "certificates that are made for the demo and removed at its end.",
     )
+    parser.add_argument(
+        "--port", type=_port,
+        help=f"where mgate listens without TLS; default: {PORTS['mgate']}, or a free one; 0: free ones, with TLS too",
+    )  # fmt: skip
     parser.add_argument("--no-color", action="store_true", help="no colours, not even on a terminal")
     options = parser.parse_args(argv)
     color = sys.stdout.isatty() and not options.no_color and "NO_COLOR" not in os.environ
