@@ -24,12 +24,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mgate import systemd
 from mgate.addresses import parse_listen, parse_target
+from mgate.binding import BindError, Binding
 from mgate.config import load
+from mgate.counters import Counters
 from mgate.errors import ConfigError
+from mgate.generation import load_policies
 from mgate.journal import Journal
-from mgate.listeners import PROTOCOLS, BindError, StreamListener, target_endpoint
-from mgate.policy import Policy
-from mgate.service import GatewayService, load_policies
+from mgate.listeners import PROTOCOLS, StreamListener
+from mgate.service import GatewayService
+from mgate.targets import target_endpoint
 from tests.processes import DAEMON, MGATE, PATIENCE, TWISTD, Running, busy_port, free_port, run
 
 CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a"
@@ -144,7 +147,7 @@ class Life(ProcessTest):
             with contextlib.suppress(OSError):  # a machine without ::1
                 socket.create_connection(("::1", port)).close()
         running.process.send_signal(signal.SIGHUP)
-        running.expect("SIGHUP")
+        running.expect("reloaded: 1 listening")
         socket.create_connection(("127.0.0.1", port)).close()
         self.assertEqual(running.stop(), -signal.SIGTERM)
 
@@ -290,12 +293,29 @@ class Endpoints(unittest.TestCase):
 
 class FakeFactory:
     def __init__(self, drained: Deferred[None]) -> None:
+        self.counters = Counters()
+        self.open: set[object] = set()
         self.drained = drained
         self.asked = False
 
     def drain(self) -> Deferred[None]:
         self.asked = True
         return self.drained
+
+
+class FakeEntrance:
+    """Nothing stands in front of the factory."""
+
+    notes = ()
+    idle = True
+
+    def around(self, factory: FakeFactory) -> FakeFactory:
+        return factory
+
+    def stop(self) -> None:
+        """Nobody waits in it."""
+
+    release = stop
 
 
 class FakePort:
@@ -335,12 +355,16 @@ class Assembly(SynchronousTestCase):
     def service(self) -> GatewayService:
         environ = {"MGATE_MQTT_WITHOUT_TLS_ADDRESS": "tcp:1884", "MGATE_MQTT_WITHOUT_TLS_TARGET": "x"}
 
-        def opener(name: str, listener: Any, policy: Policy, reactor: Any, journal: Journal) -> StreamListener:
-            return StreamListener(name, listener.listen, self.factory, reactor)
+        def prepare(name: str, listener: Any, *_: Any) -> Any:
+            serving = StreamListener(
+                name, self.factory, FakeEntrance(), Binding(name, listener.listen, Clock())
+            )
+            return mock.Mock(listener=lambda: serving)
 
-        self.patch(sys.modules["mgate.listeners"], "serverFromString", lambda *_: FakeEndpoint(self.opened))
-        with mock.patch.dict(PROTOCOLS, {"mqtt": opener}):
-            service = GatewayService(load(None, environ), {"mqtt": Policy()}, FakeReactor(), Journal(), {})
+        self.patch(sys.modules["mgate.binding"], "serverFromString", lambda *_: FakeEndpoint(self.opened))
+        configuration = load(None, environ)
+        with mock.patch.dict(PROTOCOLS, {"mqtt": prepare}):
+            service = GatewayService(configuration, FakeReactor(), Journal(), lambda: configuration, {})
         service.bind()
         return service
 
@@ -378,9 +402,7 @@ class Assembly(SynchronousTestCase):
 
     def test_binding_twice(self) -> None:
         port = free_port()
-        first, second = (
-            StreamListener(name, parse_listen(f":{port}"), self.factory, Clock()) for name in ("first", "second")
-        )
+        first, second = (Binding(name, parse_listen(f":{port}"), Clock()) for name in ("first", "second"))
         first.bind()
         first._sockets[0].listen()
         with self.assertRaises(BindError) as caught:

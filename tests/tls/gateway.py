@@ -134,7 +134,7 @@ class TlsGateway:
 
     @property
     def port(self) -> int:
-        (port,) = self.listener._ports
+        (port,) = self.listener.binding.ports
         return int(port.getHost().port)  # type: ignore[attr-defined]
 
     @property
