@@ -30,9 +30,10 @@ START READING at `mgate.mqtt.relay`: the path of every packet. Why it is so: doc
   and shown by `effective`. `dropins` finds handlers, `hooks` sees whether theirs are misspelt, and `ownership` asks who
   else could change them.
 - `generation` is one reading of the configuration with all its files, which a reload makes anew. `listeners` makes what
-  listens out of it: an `entrance` (PROXY header, TLS) in front of the factory of a protocol, and the endpoints of its
-  `targets`. `service` runs them all under twistd (`tap`, `systemd`, `allocator`), `cli` is the command. `handlers` and
-  `plugins` hold the built-in handlers, `demo` a broker and a client to play with.
+  serves devices out of it: an `entrance` (PROXY header, TLS) in front of the factory of a protocol, and the endpoints of
+  its `targets`. A `binding` is an address that is listened on; `serving` opens them all and replaces what is behind them.
+- `service` runs that under twistd (`tap`, `systemd`, `allocator`), `cli` is the command. `handlers` and `plugins` hold
+  the built-in handlers, `demo` a broker and a client to play with.
 """
 
 __all__: list[str] = []
