@@ -135,8 +135,8 @@ class MosquittoClientsTest(TlsTest):
             for tls in ("tlsv1.2", "tlsv1.3"):
                 for name, reason in BAD.items():
                     with self.subTest(listener, tls=tls, certificate=name):
-                        options = ["--tls-version", tls, *self.certificates.options(name)]
-                        done = command("mosquitto_pub", "-p", str(port), *options, "-t", "bad/one", "-m", "x", "-q", "1")
+                        options = ["-p", str(port), "--tls-version", tls, *self.certificates.options(name)]
+                        done = command("mosquitto_pub", *options, "-t", "bad/one", "-m", "x", "-q", "1")
                         self.assertNotEqual(done.returncode, 0)
                         line = self.gateway.running.expect("event=reject")
                         self.assertIn(f"reason={reason}", line)
