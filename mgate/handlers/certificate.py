@@ -9,8 +9,9 @@ The rules are separated by commas::
 ``=`` sets: a name that cannot be chosen by the device, and that the handlers behind this one and the target see. The
 field must hold exactly one value then. ``==`` compares with every value of the field, character by character.
 
-It refuses whoever has no certificate, and whose certificate does not have the field. It stands behind a listener whose
-devices must have certificates (``client_ca_file``), in front of all handlers that go by names.
+It refuses whoever has no certificate, and whose certificate does not have the field. It stands in front of all handlers
+that go by names, on a listener whose devices must have certificates (``client_ca_file``). What a name may hold is up to
+the authority that issued it: also the ``/``, ``+`` and ``#`` of topic filters.
 """
 
 from __future__ import annotations
