@@ -170,6 +170,25 @@ class HeldDevices(TlsGatewayTest):
             self.assertEqual(gateway.checker.counters.refused_pending, 1)
             self.assertIn("revocation_pending", [word for word, _ in gateway.journal.reports])
 
+    async def test_09_a_hundred_and_fifty_who_are_held_keep_nobody_waiting(self) -> None:
+        """How long others take is for benchmarks/slow_responder.py to say."""
+        gateway = await self.gateway(methods=["ocsp"], ocsp_depth=1, deadline=50, limits={"tls_handshake": 50})
+        await self.assert_served(gateway, "good", TLS13)
+        self.misbehave(delay=math.inf)
+        slow = [self.pki.intermediate.issue(f"slow-{number}") for number in range(150)]
+        held = [await gateway.device(credential, TLS12) for credential in slow]
+        await eventually(lambda: gateway.checker.counters.pending == len(slow), lambda: "not all are held")
+        for number in range(100):
+            device = await gateway.connected(self.pki.clients["good"], VERSIONS[number % 2])
+            device.close()
+        self.assertEqual(gateway.checker.counters.pending, len(slow))
+        self.assertEqual(gateway.counters.sessions_total, 101)
+        self.responder.behaviours.clear()
+        self.responder.release()
+        for each in held:
+            each.send(wire.connect())
+            self.assertEqual(await each.read_packet(), wire.connack())
+
     async def test_15_one_request_for_a_thousand(self) -> None:
         self.responder.behaviours["ocsp"] = Behaviour(delay=math.inf)
         limits = {"tls_handshake": 50, "max_connections_per_address": 2 * MANY, "max_connection_rate": 2 * MANY}
@@ -241,8 +260,8 @@ class LiveSessions(TlsGatewayTest):
             self.assertEqual(await other.read_packet(), wire.PINGRESP, "others live on")
             self.pki.intermediate.release(self.pki.clients["good"])
 
-    async def test_16_cut_when_another_listener_hears_of_it(self) -> None:
-        """What OCSP says to one device holds for all sessions with that certificate."""
+    async def test_16_cut_when_another_device_is_found_out(self) -> None:
+        """What a responder says when one device connects holds for all sessions with that certificate."""
         ahead = 0.0
         gateway = await self.gateway(now=lambda: time.time() + ahead, methods=["ocsp"], ocsp_depth=1)
         device = await gateway.connected(self.pki.clients["good"])
