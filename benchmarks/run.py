@@ -126,7 +126,7 @@ def introduction(rig: Rig, options: argparse.Namespace, facts: dict[str, Any]) -
             "latencies do."
         )
     if openssl := {PEERS[peer].title: version for peer, version in facts.get("openssl", {}).items() if version}:
-        versions = ", ".join(f"{title}: {version}" for title, version in openssl.items())
+        versions = "; ".join(f"{title}: {version}" for title, version in openssl.items())
         lines.append(f"TLS {options.tls}, full handshakes, AES-128-GCM, X25519. {versions}.")
     held = idle_connections(IDLE_CONNECTIONS)
     if "idle" in options.workloads and held < IDLE_CONNECTIONS:
