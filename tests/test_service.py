@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 import unittest
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,8 @@ from mgate.journal import Journal
 from mgate.listeners import PROTOCOLS, StreamListener
 from mgate.service import GatewayService
 from mgate.targets import target_endpoint
+from mgate.testing.credential import DAY
+from mgate.testing.pki import SERVER, Pki
 from tests.processes import DAEMON, MGATE, PATIENCE, TWISTD, Running, busy_port, free_port, run
 
 CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a"
@@ -135,6 +138,63 @@ class ExitCodes(ProcessTest):
         self.assertIn("systemd handed over no such socket", last_line(done.stderr))
 
 
+class Files(ProcessTest):
+    """What TLS needs is read before anything is bound: the port is busy here, and that is not what is said."""
+
+    pki: Pki
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.pki = Pki.make()
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.pki.write(self.folder)
+        self.port = busy_port(self)
+
+    def told(self, cert: str, key: str, *more: str) -> str:
+        """The one line that ``run`` and ``check`` have for a certificate and a key, which both end with 1."""
+        files = [f"--cert={self.folder / cert}"] + ([f"--key={self.folder / key}"] if key else [])
+        told = set()
+        for command in ([*MGATE, "run"], [*MGATE, "check"], TWISTD):
+            done = run([*command, *options(self.port), *files, *more])
+            self.assertEqual(done.returncode, 1, done)
+            self.assertNotIn("Traceback", done.stdout + done.stderr)
+            said = (done.stdout + done.stderr).splitlines()  # twistd prints mistakes of options below its usage
+            lines = [line for line in said if str(self.folder) in line or "_file" in line]
+            self.assertEqual(len(lines), 1, done)
+            told.add(lines[0].removeprefix("mgate: "))
+        (line,) = told
+        return line.replace(str(self.folder), "")
+
+    def test_half_a_pair(self) -> None:
+        self.assertEqual(self.told("server.pem", ""), '--cert: listener "mqtt".tls.key_file: missing: add --key')
+
+    def test_key_of_another(self) -> None:
+        line = self.told("server.pem", "other-server.key")
+        self.assertEqual(
+            line, 'listener "mqtt": /other-server.key: the certificate of this key is not in /server.pem'
+        )
+
+    def test_a_key_that_others_may_read(self) -> None:
+        (self.folder / "server.key").chmod(0o604)
+        line = self.told("server.pem", "server.key")
+        self.assertRegex(line, '^listener "mqtt": /server.key: others may read this key, its mode is 0604; use chmod')
+
+    def test_expired(self) -> None:
+        issuer = self.pki.intermediate
+        issuer.issue("old", usage=SERVER, not_before=-2 * DAY, not_after=-DAY).write(self.folder, "old")
+        line = self.told("old.pem", "old.key")
+        self.assertRegex(line, '^listener "mqtt": /old.pem: the certificate has expired on [-0-9]{10}$')
+
+    def test_unreadable(self) -> None:
+        self.assertEqual(self.told("no.pem", "server.key"), 'listener "mqtt": /no.pem: No such file or directory')
+        self.assertEqual(
+            self.told("server.pem", "server.key", f"--client-ca={self.folder / 'no.pem'}"),
+            'listener "mqtt": /no.pem: No such file or directory',
+        )
+
+
 class Life(ProcessTest):
     def test_ready_then_signals(self) -> None:
         port = free_port()
@@ -234,6 +294,8 @@ class Life(ProcessTest):
                 running.expect("asked")
                 running.process.send_signal(signal.SIGTERM)
                 running.expect("stopping")
+                running.process.send_signal(signal.SIGHUP)
+                running.expect("not reloaded: the gateway is stopping")
                 self.assertEqual(running.stop(), -signal.SIGTERM)
 
     def test_notes_and_unknown_variables_are_said_at_the_start(self) -> None:
@@ -254,6 +316,12 @@ class Systemd(ProcessTest):
                 running = Running(
                     self, [*MGATE, "run", *options(free_port())], environ={"NOTIFY_SOCKET": name.replace("\0", "@")}
                 )
+                self.assertEqual(manager.recv(100), b"READY=1")
+                before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+                running.process.send_signal(signal.SIGHUP)
+                reloading = manager.recv(100)
+                self.assertRegex(reloading, rb"^RELOADING=1\nMONOTONIC_USEC=\d+$")
+                self.assertGreaterEqual(int(reloading.rpartition(b"=")[2]), before, "systemd takes no earlier one")
                 self.assertEqual(manager.recv(100), b"READY=1")
                 running.stop()
                 self.assertEqual(manager.recv(100), b"STOPPING=1")
