@@ -543,6 +543,7 @@ class Console(unittest.TestCase):
         self.type(f"{client} --cert certs/client-good.pem --key certs/client-good.key", "acknowledged...")
         refused = "connection closed before it was accepted\n"
         self.type(f"{client} --cert certs/client-revoked.pem --key certs/client-revoked.key", refused)
+        gateway.expect("reason=tls_revoked")
 
     def test_embedding_judges(self) -> None:
         """examples/embedding.py, between a device and a broker."""
