@@ -400,7 +400,7 @@ class Refused(ReloadTest):
             self.listener("b", self.other_port, tls={**MUTUAL, "key_file": "no.key", "client_ca_file": "no.pem"}),
         )
         for text in ("deny", "server.pem", "no.key", "no.pem"):
-            self.assertEqual(len([line for line in lines if text in line]) > 0, True, (text, lines))
+            self.assertTrue(any(text in line for line in lines), (text, lines))
 
     async def test_log_says_that_it_takes_a_restart(self) -> None:
         self.start()
