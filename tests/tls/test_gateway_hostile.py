@@ -29,7 +29,7 @@ class Handshakes(TlsGatewayTest):
         self.assertEqual((gateway.delivered, gateway.journal.reasons), ([], ["tls_timeout"]))
         self.assertEqual(gateway.counters.rejects, {"tls_timeout": 1})
 
-    async def test_t02_no_hello(self) -> None:
+    async def test_t02_tls_handshake_without_a_hello(self) -> None:
         gateway = await self.gateway(methods=["ocsp"], limits=SOON)
         await self.assert_late(gateway, await gateway.raw())
 
