@@ -26,6 +26,12 @@ from mgate.tls.settings import ServerTls
 
 __all__ = ["Entrance"]
 
+NO_CALLBACKS = (
+    "TLS needs memory that is writable and executable, which is forbidden here: "
+    "leave MemoryDenyWriteExecute out of the unit"
+)
+"""OpenSSL calls us through libffi, which makes such memory."""
+
 
 class Entrance:
     """Everything that stands in front of one listener, out of files as they are now.
@@ -88,6 +94,8 @@ class Entrance:
             )
         except ConfigError as error:
             problems += error.problems
+        except MemoryError:
+            problems.append(NO_CALLBACKS)
         if self._contexts is None or problems:
             self.release()
             raise ConfigError(problems)

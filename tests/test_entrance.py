@@ -6,6 +6,7 @@ import tempfile
 import unittest
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import attrs
 from OpenSSL import SSL
@@ -170,6 +171,16 @@ class EntranceTest(unittest.TestCase):
         with self.assertRaises(ConfigError):
             self.entrance(tls=self.tls(client_ca_file=self.path("no.pem"), revocation=Revocation(("ocsp",))))
         self.assertEqual(self.checkers.all, {}, "what was made for it is gone")
+        with self.assertRaises(ConfigError):
+            asked = Revocation(("crl",), offline_crl_file="a\0b")
+            self.entrance(tls=self.tls(client_ca_file=self.path("root.pem"), revocation=asked))
+
+    def test_where_memory_may_not_be_executable(self) -> None:
+        """As under MemoryDenyWriteExecute of systemd."""
+        with mock.patch.object(SSL.Context, "set_alpn_select_callback", side_effect=MemoryError):
+            with self.assertRaises(ConfigError) as caught:
+                self.entrance(tls=self.tls())
+        self.assertRegex(*caught.exception.problems, "MemoryDenyWriteExecute")
 
     def test_notes_name_the_listener(self) -> None:
         (note,) = self.entrance(tls=ServerTls(self.path("client-good.pem"), self.path("client-good.key"))).notes

@@ -199,7 +199,7 @@ def _check_offline(path: str) -> None:
     try:
         with Path(path).open("rb") as file:
             crl.load_crl(file.read(crl.MAX_CRL + 1))
-    except OSError as error:
-        raise ConfigError([f"{path}:offline_crl_file: cannot be read: {error.strerror or error}"]) from None
     except Unusable as error:
         raise ConfigError([f"{path}:offline_crl_file: {error}"]) from None
+    except (OSError, ValueError) as error:  # a NUL in the path is a ValueError
+        raise ConfigError([f"{path}:offline_crl_file: cannot be read: {getattr(error, 'strerror', error)}"]) from None
