@@ -74,6 +74,8 @@ class Checkers:
             checker = RevocationChecker(
                 settings, fetcher, self._reactor, cache=self._memory, now=self._now, report=self._report
             )
+            for other in reversed(self._used.values()):
+                checker.inherit(other.checker)
             used = self._used[seen] = _Used(checker, fetcher)
             if self._running:
                 checker.start()

@@ -756,6 +756,13 @@ class Configured(TlsCase):
         expected = [f"{key}: the certificate of this key must come first in {cert}"]
         self.assertEqual(self.problems(ServerTls(cert, key)), expected)
 
+    def test_a_key_in_the_file_of_the_certificate_is_a_key(self) -> None:
+        both = self.path(pki().server.pem + pki().server.key_pem, 0o644)
+        (problem,) = self.problems(ServerTls(both, file("server.key")))
+        self.assertIn(f"{both}: others may read this key", problem)
+        self.contexts(ServerTls(both, file("server.key"), allow_insecure_key=True))
+        self.contexts(ServerTls(self.path(pki().server.pem + pki().server.key_pem, 0o600), file("server.key")))
+
     def test_a_key_that_others_may_read(self) -> None:
         key = self.path(pki().server.key_pem, 0o644)
         tls = ServerTls(file("server.pem"), key)
