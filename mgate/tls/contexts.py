@@ -45,6 +45,10 @@ CIPHERS = b":".join(
 """For TLS 1.2. Those of TLS 1.3 are all good."""
 TLS13_CIPHERS = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 OPTIONS = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET
+SOME_NAMES = (
+    "client certificates are demanded for some server names only: "
+    "who asks for another name, or for none, is served without one"
+)
 LONGEST_CHAIN = 8
 """Certificates between that of a device and the trust anchor."""
 
@@ -96,6 +100,8 @@ class ServerContexts:
         self._default, self._by_name = self._contexts(settings, files)
         if files.problems:
             raise ConfigError(list(dict.fromkeys(files.problems)))
+        if not settings.client_ca_file and any(name.client_ca_file for name in settings.server_name):
+            files.notes.append(SOME_NAMES)
         self.notes = tuple(dict.fromkeys(files.notes))
         if settings.server_name or settings.strict_sni:
             assert self._default is not None

@@ -737,6 +737,10 @@ class Configured(TlsCase):
 
     def test_nothing_is_wrong(self) -> None:
         self.assertEqual(self.notes(settings()), ())
+        other = ServerName(file("other-server.pem"), file("other-server.key"), client_ca_file=file("root.pem"))
+        (note,) = self.notes(ServerTls(file("server.pem"), file("server.key"), server_name=(other,)))
+        self.assertIn("for some server names only", note)
+        self.assertEqual(self.notes(settings(server_name=(other,))), ())
 
     def test_half_a_pair(self) -> None:
         cert, key = file("server.pem"), file("server.key")
