@@ -12,7 +12,7 @@ SOURCES := setup.cfg pyproject.toml constraints.txt
 
 help:
 	@echo "make demo      see it work: an embedded broker, the gateway in front of it, and each decision"
-	@echo "make test      all tests; installs Debian's mosquitto for them"
+	@echo "make test      all tests; installs Debian's mosquitto, haproxy and openssl for them"
 	@echo "make check     ruff and mypy only"
 	@echo "make coverage  branch coverage of the layers without I/O, which must be 100 %"
 	@echo "make bench     what a message costs, beside a blind relay and no gateway"

@@ -379,7 +379,7 @@ static void wake_up(struct connection *c, uint32_t events) {
         connected(c);
     if (c->state == SHAKING)
         shake(c);
-    else if (events & ~(uint32_t)EPOLLOUT)
+    if (c->state != SHAKING && events & ~(uint32_t)EPOLLOUT)
         readable(c, events);
     while (c->fd >= 0 && events & EPOLLOUT && c->unsent.count) {
         ssize_t gone = push(c, c->unsent.bytes, c->unsent.count);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -10,13 +11,14 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from socket import AF_INET, SOCK_STREAM, create_connection, socket
 from typing import IO
 
 from programs import HERE
 
-__all__ = ["PEERS", "HAProxy", "Mgate", "Peer", "PeerError"]
+__all__ = ["PEERS", "HAProxy", "Mgate", "Peer", "PeerError", "Running", "Tls", "mgate_variables"]
 
 START_SECONDS = 20.0
 
@@ -37,6 +39,29 @@ target = "mqtt://127.0.0.1:{target}"
 handlers = ["{handler}"]
 """
 
+MGATE_TLS_TOML = """\
+
+[listener.tls]
+cert_file = "{tls.certificate}"
+key_file = "{tls.certificate}.key"
+client_ca_file = "{client_ca_file}"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """What a peer ends TLS with: files in PEM, the key in ``<certificate>.key``.
+
+    Attributes:
+        certificate: with its chain.
+        authorities: who signed the certificates of devices.
+        mutual: whether devices must have one.
+    """
+
+    certificate: Path
+    authorities: Path
+    mutual: bool
+
 
 class PeerError(Exception):
     """A peer cannot be started; the text says why."""
@@ -51,11 +76,18 @@ class Peer:
         """Why this peer cannot run here, or "" if it can."""
         return ""
 
-    def start(self, folder: Path, target: int, cores: Sequence[int]) -> Running:
-        """Start it in front of port `target`, on `cores` only, with an empty `folder` of its own.
+    def openssl(self) -> str:
+        """The version of OpenSSL that it runs with, or "" for none."""
+        return ""
+
+    def start(self, folder: Path, target: int, cores: Sequence[int], tls: Tls | None) -> Running:
+        """Start it in front of port `target`, on `cores` only, with an empty `folder` of its own; it ends TLS, if
+        there is any.
 
         Raises: PeerError, if it does not listen in time.
         """
+        if tls is not None:
+            raise PeerError("the sink speaks no TLS")
         return Running(None, target)
 
 
@@ -92,12 +124,20 @@ class HAProxy(Peer):
         asked = os.environ.get("HAPROXY", "haproxy")
         return shutil.which(asked, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
 
-    def start(self, folder: Path, target: int, cores: Sequence[int]) -> Running:
+    def openssl(self) -> str:
+        return first_match(r"Running on OpenSSL version : (OpenSSL \S+)", [str(self._program()), "-vv"], {})
+
+    def start(self, folder: Path, target: int, cores: Sequence[int], tls: Tls | None) -> Running:
         port = free_port()
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         most = 20_000 if files == resource.RLIM_INFINITY else min(20_000, (files - 100) // 2)
         variables = {"BENCH_LISTEN": str(port), "BENCH_TARGET": str(target), "BENCH_MAXCONN": str(most)}
-        return launch([str(self._program()), "-db", "-f", str(HERE / "haproxy.cfg")], variables, folder, port, cores)
+        if tls is not None:
+            variables["BENCH_CERTIFICATE"] = str(tls.certificate)
+            variables["BENCH_CA"] = str(tls.authorities)
+            variables["BENCH_VERIFY"] = "required" if tls.mutual else "none"
+        file = HERE / ("haproxy.cfg" if tls is None else "haproxy-tls.cfg")
+        return launch([str(self._program()), "-db", "-f", str(file)], variables, folder, port, cores)
 
 
 class Mgate(Peer):
@@ -107,16 +147,34 @@ class Mgate(Peer):
         self.handler = handler
         self.title = f"mgate, handler {handler}"
 
-    def start(self, folder: Path, target: int, cores: Sequence[int]) -> Running:
+    def openssl(self) -> str:
+        program = "from OpenSSL import SSL; print(SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode())"
+        return first_match(r"(OpenSSL \S+)", [sys.executable, "-c", program], mgate_variables())
+
+    def start(self, folder: Path, target: int, cores: Sequence[int], tls: Tls | None) -> Running:
         port = free_port()
         # A copy: mgate loads no plugin from a folder that others may write to, and a checkout often is one.
         (folder / "handlers").mkdir(mode=0o700)
         shutil.copy(HERE / "handlers" / f"{self.handler}.py", folder / "handlers")
-        (folder / "mgate.toml").write_text(MGATE_TOML.format(port=port, target=target, handler=self.handler))
+        text = MGATE_TOML.format(port=port, target=target, handler=self.handler)
+        if tls is not None:
+            text += MGATE_TLS_TOML.format(tls=tls, client_ca_file=tls.authorities if tls.mutual else "")
+        (folder / "mgate.toml").write_text(text)
         os.chmod(folder / "handlers" / f"{self.handler}.py", 0o600)
-        path = os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")]))
         command = [sys.executable, "-m", "mgate", "run", "--config", str(folder / "mgate.toml")]
-        return launch(command, {"PYTHONPATH": path}, folder, port, cores)
+        return launch(command, mgate_variables(), folder, port, cores)
+
+
+def mgate_variables() -> dict[str, str]:
+    """What a Python process needs to import the mgate of this checkout."""
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")]))}
+
+
+def first_match(pattern: str, command: list[str], variables: dict[str, str]) -> str:
+    """What the first group of `pattern` matches in the output of `command`; "" if it does not."""
+    done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True)
+    found = re.search(pattern, done.stdout)
+    return found.group(1) if found else ""
 
 
 def launch(

@@ -17,6 +17,7 @@ Summary = dict[str, float]
 
 FLOOR = "haproxy"
 NOTHING = "direct"
+HEADS = {"p50_us": "p50 us", "p99_us": "p99 us", "p50_added_us": "added p50", "p99_added_us": "added p99"}
 
 
 def summarise(rounds: Mapping[str, Sequence[Round]]) -> dict[str, Summary]:
@@ -53,9 +54,15 @@ def table(workload: Workload, rounds: Mapping[str, Sequence[Round]]) -> str:
     """The table of one workload, in Markdown, one row for each peer."""
     figure = "kib_per_connection" if workload.idle else "cpu_us"
     heads = ["peer", "KiB RSS" if workload.idle else "CPU us", "least-most", "target"]
-    heads += ["setup CPU us", "rest CPU ms/s"] if workload.idle else ["x HAProxy", f"{_plural(workload.unit)}/s"]
-    if workload.latency:
-        heads += ["p50 us", "p99 us", "added p50", "added p99"]
+    heads += ["setup CPU us", "rest CPU ms/s"] if workload.idle else ["x HAProxy"]
+    if workload.unit == "connection" and not workload.idle:
+        heads += ["per CPU s"]
+    if not workload.idle:
+        heads += [f"{_plural(workload.unit)}/s"]
+    latencies = ["p50_us", "p99_us"] if workload.latency else []
+    if workload.latency and not workload.tls:
+        latencies += ["p50_added_us", "p99_added_us"]
+    heads += [HEADS[key] for key in latencies]
     if not workload.idle:
         heads += ["gateway busy", "rig busy"]
     rows = [[*heads, "errors"]]
@@ -73,9 +80,11 @@ def table(workload: Workload, rounds: Mapping[str, Sequence[Round]]) -> str:
         if workload.idle:
             row += [_number(summary["setup_us"]), _number(summary["rest_ms"])]
         else:
-            row += [_number(summary.get("cpu_of_floor")), _rate(workload, peer, summary)]
-        if workload.latency:
-            row += [_number(summary.get(key)) for key in ("p50_us", "p99_us", "p50_added_us", "p99_added_us")]
+            row += [_number(summary.get("cpu_of_floor"))]
+            if workload.unit == "connection":
+                row += [f"{1e6 / summary['cpu_us']:,.0f}" if costs and summary["cpu_us"] else "-"]
+            row += [_rate(workload, peer, summary)]
+        row += [_number(summary.get(key)) for key in latencies]
         if not workload.idle:
             row += [f"{summary['gateway_busy']:.2f}" if costs else "-", f"{summary['rig_busy']:.2f}"]
         failed = sum("failed" in r for r in rounds[peer])

@@ -8,6 +8,7 @@ import resource
 import selectors
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -15,8 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from peers import PEERS, Running
+from peers import PEERS, PeerError, Running, Tls, mgate_variables
 from procfs import usage
+from programs import HERE
 from workloads import Workload, idle_connections
 
 __all__ = ["Rig", "RigError", "Round"]
@@ -86,19 +88,22 @@ class Rig:
     """One sink, a scratch folder, and the division of the cores: the last one is the gateway's, the rig has the others.
 
     Args:
-        programs: the folder with load and sink.
+        programs: the folder with load, load-tls and sink.
         seconds: how long each round sends.
+        tls_version: ``1.2`` or ``1.3``, of devices.
     """
 
-    def __init__(self, programs: Path, seconds: float) -> None:
+    def __init__(self, programs: Path, seconds: float, tls_version: str) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # for the children
         cores = sorted(os.sched_getaffinity(0))
         self.seconds = seconds
         self.gateway_cores = cores[-1:]
         self.rig_cores = cores[:-1] or cores
-        self._load = str(programs / "load")
+        self._programs = programs
+        self._tls_version = tls_version
         self._folder = Path(tempfile.mkdtemp(prefix="mgate-bench-"))
+        self._certificates: Path | None = None
         self._started = 0
         self._sink = Program([str(programs / "sink")], self.rig_cores)
         self._target = int(self._sink.line(10))
@@ -108,15 +113,27 @@ class Rig:
         self._sink.end()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def start(self, peer: str) -> Running:
-        """Start a peer by name.
+    def start(self, peer: str, workload: Workload | None = None) -> Running:
+        """Start a peer by name, with TLS if `workload` needs it.
 
         Raises: PeerError.
         """
+        tls = self._tls(workload) if workload is not None and workload.tls else None
         self._started += 1
         folder = self._folder / f"{self._started}-{peer}"
         folder.mkdir()
-        return PEERS[peer].start(folder, self._target, self.gateway_cores)
+        return PEERS[peer].start(folder, self._target, self.gateway_cores, tls)
+
+    def _tls(self, workload: Workload) -> Tls:
+        folder = self._certificates or self._folder / "certificates"
+        if self._certificates is None:
+            folder.mkdir(exist_ok=True)
+            command = [sys.executable, str(HERE / "certificates.py"), str(folder)]
+            done = subprocess.run(command, env=os.environ | mgate_variables(), capture_output=True, text=True)
+            if done.returncode:
+                raise PeerError(f"certificates.py made no certificates; it wrote:\n{done.stderr[-1500:]}")
+            self._certificates = folder
+        return Tls(folder / f"{workload.certificate}.pem", folder / "ca.pem", workload.mutual)
 
     def measure(self, workload: Workload, peer: Running) -> Round:
         """Run one round.
@@ -129,14 +146,14 @@ class Rig:
             of rest), ``connections``, ``errors``. Or only ``failed``: why there are no figures.
         """
         try:
-            return self._idle(peer) if workload.idle else self._busy(workload, peer)
+            return self._idle(workload, peer) if workload.idle else self._busy(workload, peer)
         except RigError as error:
             return {"failed": str(error)}
 
     def _busy(self, workload: Workload, peer: Running) -> Round:
         before = self._quiet()
         pid = peer.process.pid if peer.process else None
-        with self._loading(workload.arguments, peer) as load:
+        with self._loading(workload, workload.arguments, peer) as load:
             start, rig_start = usage(pid), [usage(part) for part in (load.pid, self._sink.pid)]
             load.tell()
             result = json.loads(load.line(self.seconds + 60))
@@ -160,15 +177,15 @@ class Rig:
             round_ |= {key: result[key] for key in ("p50_us", "p99_us")}
         return round_
 
-    def _idle(self, peer: Running) -> Round:
+    def _idle(self, workload: Workload, peer: Running) -> Round:
         """Memory is that with all connections standing, less that of the started and warmed process."""
         if peer.process is None:
             return {"failed": "there is no gateway to measure"}
-        with self._loading(f"-m idle -c {WARM_CONNECTIONS}", peer):
+        with self._loading(workload, f"{workload.arguments} -c {WARM_CONNECTIONS}", peer):
             pass
-        connections = idle_connections()
+        connections = idle_connections(workload.connections)
         before, empty = self._quiet(), usage(peer.process.pid)
-        with self._loading(f"-m idle -c {connections}", peer) as load:
+        with self._loading(workload, f"{workload.arguments} -c {connections}", peer) as load:
             full = usage(peer.process.pid)
             time.sleep(REST_SECONDS)
             rested = usage(peer.process.pid)
@@ -184,13 +201,18 @@ class Rig:
         }
 
     @contextmanager
-    def _loading(self, arguments: str, peer: Running) -> Iterator[Program]:
+    def _loading(self, workload: Workload, arguments: str, peer: Running) -> Iterator[Program]:
         """load, with its connections standing and nothing sent yet.
 
         Raises: RigError, if they do not all stand.
         """
-        command = [self._load, *arguments.split(), "-p", str(peer.port), "-d", str(self._target)]
-        load = Program([*command, "-t", str(self.seconds)], self.rig_cores)
+        command = [str(self._programs / ("load-tls" if workload.tls else "load")), *arguments.split()]
+        command += ["-p", str(peer.port), "-d", str(self._target), "-t", str(self.seconds)]
+        if workload.tls:
+            command += ["-T", self._tls_version]
+        if workload.mutual:
+            command += ["-C", f"{self._certificates}/device.pem"]
+        load = Program(command, self.rig_cores)
         try:
             said = load.line(SET_UP_SECONDS)
             if said != "READY":

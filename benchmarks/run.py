@@ -20,7 +20,7 @@ from typing import Any
 
 from peers import PEERS, PeerError, Running
 from procfs import busy_cores
-from programs import NoCompilerError, build_rig
+from programs import NoCompilerError, build_rig, without_tls
 from report import summarise, table
 from rig import Rig, Round
 from workloads import IDLE_CONNECTIONS, WORKLOADS, Workload, idle_connections
@@ -38,13 +38,21 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"benchmark: {error}", file=sys.stderr)
         return 1
     facts = machine()
+    names = [name for name in options.workloads if not (WORKLOADS[name].tls and without_tls())]
+    left_out = ", ".join(name for name in options.workloads if name not in names)
+    if left_out:
+        print(f"\n!!! NOT MEASURED: {left_out}: {without_tls()}\n", file=sys.stderr)
     found: dict[str, dict[str, list[Round]]] = {}
-    rig = Rig(programs, options.seconds)
+    rig = Rig(programs, options.seconds, options.tls)
     try:
         peers = [peer for peer in options.peers if starts(rig, peer)]
-        complete = peers == options.peers
+        complete = peers == options.peers and not left_out
+        if any(WORKLOADS[name].tls for name in names):
+            facts["openssl"] = {peer: PEERS[peer].openssl() for peer in peers}
         print(introduction(rig, options, facts), flush=True)
-        for name in options.workloads:
+        if left_out:
+            print(f"!!! NOT MEASURED: {left_out}: {without_tls()}", flush=True)
+        for name in names:
             if sys.stderr.isatty():
                 print(f"... {name}", end="\r", file=sys.stderr, flush=True)
             found[name] = measure(rig, WORKLOADS[name], peers, options.rounds)
@@ -78,7 +86,8 @@ def starts(rig: Rig, peer: str) -> bool:
 def measure(rig: Rig, workload: Workload, peers: Sequence[str], count: int) -> dict[str, list[Round]]:
     """Take the peers in turn, `count` times, each time beginning with another one. All of them stand all the time;
     only for memory each gets a fresh process."""
-    rounds: dict[str, list[Round]] = {peer: [] for peer in peers if not (workload.idle and peer == "direct")}
+    gateways_only = workload.idle or workload.tls
+    rounds: dict[str, list[Round]] = {peer: [] for peer in peers if not (gateways_only and peer == "direct")}
     taking = list(rounds)
     running: dict[str, Running] = {}
     try:
@@ -86,7 +95,7 @@ def measure(rig: Rig, workload: Workload, peers: Sequence[str], count: int) -> d
             first = turn % max(1, len(taking))
             for peer in taking[first:] + taking[:first]:
                 try:
-                    running[peer] = running.get(peer) or rig.start(peer)
+                    running[peer] = running.get(peer) or rig.start(peer, workload)
                 except PeerError as error:
                     rounds[peer].append({"failed": str(error).partition(";")[0]})
                     continue
@@ -102,7 +111,7 @@ def measure(rig: Rig, workload: Workload, peers: Sequence[str], count: int) -> d
 def introduction(rig: Rig, options: argparse.Namespace, facts: dict[str, Any]) -> str:
     """What was measured where, and what the reader should know before the first table."""
     lines = [
-        "# mgate benchmark: MQTT over TCP",
+        "# mgate benchmark: MQTT over TCP and TLS",
         "",
         f"{facts['processor']}, cores: {facts['cores']}; Linux {facts['kernel']}; Python {facts['python']}. "
         f"Medians; rounds: {options.rounds}, of {options.seconds:g} s each.",
@@ -116,10 +125,14 @@ def introduction(rig: Rig, options: argparse.Namespace, facts: dict[str, Any]) -
             f"!!! Other programs keep {facts['busy_cores']:.1f} cores busy: CPU per message hardly changes, rates and "
             "latencies do."
         )
-    if "idle" in options.workloads and idle_connections() < IDLE_CONNECTIONS:
+    if openssl := {PEERS[peer].title: version for peer, version in facts.get("openssl", {}).items() if version}:
+        versions = "; ".join(f"{title}: {version}" for title, version in openssl.items())
+        lines.append(f"TLS {options.tls}, full handshakes, AES-128-GCM, X25519. {versions}.")
+    held = idle_connections(IDLE_CONNECTIONS)
+    if "idle" in options.workloads and held < IDLE_CONNECTIONS:
         lines.append(
-            f"!!! Only {idle_connections():,} idle connections instead of {IDLE_CONNECTIONS:,}: the hard limit on open "
-            "files (ulimit -Hn) is too low."
+            f"!!! Only {held:,} idle connections instead of {IDLE_CONNECTIONS:,}: the hard limit on open files (ulimit "
+            "-Hn) is too low."
         )
     return "\n".join(lines)
 
@@ -157,7 +170,7 @@ def read_options(words: Sequence[str] | None) -> argparse.Namespace:
 
         return parse
 
-    rows = "\n".join(f"  {workload.name:<9} {workload.title}" for workload in WORKLOADS.values())
+    rows = "\n".join(f"  {workload.name:<20} {workload.title}" for workload in WORKLOADS.values())
     peers = "\n".join(f"  {name:<16} {peer.title}" for name, peer in PEERS.items())
     parser = argparse.ArgumentParser(
         prog="benchmarks/run.py",
@@ -169,6 +182,7 @@ def read_options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--workloads", type=names(list(WORKLOADS)), default=list(WORKLOADS), help="the same")
     parser.add_argument("--rounds", type=positive(int), default=5, help="turns that each peer gets (5)")
     parser.add_argument("--seconds", type=positive(float), default=1.0, help="length of one turn (1)")
+    parser.add_argument("--tls", choices=("1.2", "1.3"), default="1.3", help="version of TLS (1.3)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every round and the medians here")
     return parser.parse_args(words)
 

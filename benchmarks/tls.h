@@ -21,8 +21,14 @@ static inline void tls_fail(const char *what) {
     exit(3);
 }
 
+static inline int tls_agree(X509_STORE_CTX *chain, void *unused) {
+    (void)chain;
+    (void)unused;
+    return 1;
+}
+
 /* All is chosen here, so that every peer negotiates the same: AES-128-GCM and X25519. There is never a session to
- * resume. The certificate of the far end is not judged: that is work of the devices, and they are not measured. */
+ * resume. The chain of the far end is not verified: that is work of the devices, and they are not measured. */
 static inline void tls_prepare(const char *version, const char *certificate) {
     int number = !strcmp(version, "1.3") ? TLS1_3_VERSION : !strcmp(version, "1.2") ? TLS1_2_VERSION : 0;
     char key[4096];
@@ -33,7 +39,7 @@ static inline void tls_prepare(const char *version, const char *certificate) {
         !SSL_CTX_set_cipher_list(tls_context, "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256") ||
         !SSL_CTX_set1_groups_list(tls_context, number == TLS1_3_VERSION ? "X25519" : "X25519:P-256"))
         tls_fail("TLS");
-    SSL_CTX_set_verify(tls_context, SSL_VERIFY_NONE, NULL);
+    SSL_CTX_set_cert_verify_callback(tls_context, tls_agree, NULL);
     SSL_CTX_set_session_cache_mode(tls_context, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_read_ahead(tls_context, 1);
     SSL_CTX_set_mode(tls_context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |

@@ -9,7 +9,8 @@ from typing import Literal
 __all__ = ["IDLE_CONNECTIONS", "WORKLOADS", "Workload", "idle_connections"]
 
 IDLE_CONNECTIONS = 9_500
-"""How many idle connections are held where the limit on open files allows it."""
+IDLE_TLS_CONNECTIONS = 2_000
+"""How many idle connections are held where the limit on open files allows it; each of TLS costs a handshake first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,9 @@ class Workload:
         unit: what one unit of the figures is.
         limited_by: ``gateway`` where units per second say what the gateway can do, ``rate`` where load sets the pace.
         latency: whether load measures it: the round trip to the target and back, or the way down for deliveries.
+        certificate: what the gateway ends TLS with, ``p256`` or ``rsa`` (2048 bits); "" where there is no TLS.
+        mutual: whether devices have a certificate of their own (P-256), and must.
+        connections: how many are to be held, where they are idle.
         targets: peer to the figure that it should not exceed: CPU microseconds per unit, or KiB per connection.
     """
 
@@ -34,12 +38,20 @@ class Workload:
     unit: str = "message"
     limited_by: Literal["gateway", "rate"] = "gateway"
     latency: bool = False
+    certificate: Literal["", "p256", "rsa"] = ""
+    mutual: bool = False
+    connections: int = IDLE_CONNECTIONS
     targets: dict[str, float] = field(default_factory=dict)
 
     @property
     def idle(self) -> bool:
         """Whether it measures memory of connections that say nothing."""
         return not self.counted
+
+    @property
+    def tls(self) -> bool:
+        """Whether devices speak TLS. The target never does."""
+        return bool(self.certificate)
 
 
 # The windows of QoS 0 are messages: 780 of 64 B are 71 KiB in flight for each connection, 16 of 64 KiB are 1 MiB.
@@ -109,13 +121,69 @@ WORKLOADS = {
             unit="connection",
             targets={"mgate-agree": 6.0, "mgate-unwatched": 6.0},
         ),
+        Workload(
+            "tls-handshake-p256",
+            "TLS handshake, P-256, then as churn; 16 at a time",
+            "-m churn -c 16",
+            counted="connects",
+            unit="connection",
+            latency=True,
+            certificate="p256",
+        ),
+        Workload(
+            "tls-handshake-rsa",
+            "TLS handshake, RSA 2048, then as churn; 16 at a time",
+            "-m churn -c 16",
+            counted="connects",
+            unit="connection",
+            latency=True,
+            certificate="rsa",
+        ),
+        Workload(
+            "tls-handshake-mutual",
+            "TLS handshake, P-256 on both sides, then as churn; 16 at a time",
+            "-m churn -c 16",
+            counted="connects",
+            unit="connection",
+            latency=True,
+            certificate="p256",
+            mutual=True,
+        ),
+        Workload(
+            "tls-qos0",
+            "TLS: QoS 0 flood, 64 B, 50 connections, MQTT 3.1.1",
+            "-m publish -c 50 -w 780",
+            certificate="p256",
+        ),
+        Workload(
+            "tls-16k",
+            "TLS: QoS 0, payloads of 16 KiB, 4 connections",
+            "-m publish -c 4 -s 16384 -w 64",
+            certificate="p256",
+        ),
+        Workload(
+            "tls-paced",
+            "TLS, one packet per wake-up: QoS 0, 64 B, 200 connections in turn, 10,000 messages/s in all",
+            "-m publish -c 200 -r 10000",
+            limited_by="rate",
+            certificate="p256",
+        ),
+        Workload(
+            "tls-idle",
+            "idle TLS connections: memory of the gateway",
+            "-m idle",
+            counted="",
+            unit="connection",
+            certificate="p256",
+            connections=IDLE_TLS_CONNECTIONS,
+        ),
     )
 }
 
 
-def idle_connections() -> int:
-    """How many idle connections this machine lets us hold: a gateway needs two files for each."""
+def idle_connections(wanted: int) -> int:
+    """How many of `wanted` idle connections this machine lets us hold: a gateway needs two files for each."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
-        return IDLE_CONNECTIONS
-    return max(1, min(IDLE_CONNECTIONS, (hard - 200) // 2))
+        return wanted
+    return max(1, min(wanted, (hard - 200) // 2))

@@ -42,4 +42,6 @@ async def main(reactor: Any, folder: str = "certs", port: str = "8889") -> None:
 
 
 if __name__ == "__main__":
+    if {"-h", "--help"} & set(sys.argv):
+        raise SystemExit((__doc__ or "").strip())
     react(main, sys.argv[1:])

@@ -15,13 +15,26 @@ START READING at `mgate.mqtt.relay`: the path of every packet. Why it is so: doc
 - `flow` and `link` join two transports around a relay: dial, back-pressure, time-outs of handlers, the end. `dialling`
   has it logged why a target could not be reached.
   `mqtt.protocol` is the pair of Twisted protocols, and the factory that programs embed.
+- `proxyprotocol.header` reads and `proxyprotocol.encode` writes headers of the PROXY protocol, with `crc32c`; `wrapper`
+  sits on a port, `outgoing` tells a target. `proxyprotocol` knows nothing of MQTT, nor does `tls`:
+- `tls.contexts` is what a listener serves with, out of files (`credentials`); `connection` is one device, whose
+  handshake is held until its certificate is known to be good; `verify` answers OpenSSL, `identity` says who the device
+  is. `client` and `client_context` are TLS towards a target.
+- `tls.revocation` decides about a certificate (`status`), `revocation_watch` about those that are connected already.
+  Every `revocation_method` remembers (`finding_cache`) and asks: `ocsp_method` with the codec `ocsp`, `crl_method`
+  with `held_crl` and the codec `crl`; both know what is `signed`. `fetch` reads URLs, one `fetch_connection` for each,
+  as far as `fetch_rules` lets it. `checkers` are those of the process.
 - `journal` writes what happened, `logs` renders it.
-- `config` reads the configuration, `tables`, out of `settings`, `environment` (`sections` of which are listeners),
-  `seed` and `options`; it is checked by `structure`, `addresses` and `encryption`, and shown by `effective`. `dropins`
-  finds handlers, `hooks` sees whether theirs are misspelt, and `ownership` asks who else could change them.
-- `listeners` makes a listener of a configuration, `service` runs them all under twistd (`tap`, `systemd`,
-  `allocator`), `cli` is the command. `handlers` and `plugins` hold the built-in handlers, `demo` a broker and a client
-  to play with.
+- `config` reads the configuration, `tables` (those of TLS: `tls.settings`), out of `settings`, `environment`
+  (`sections` of which are listeners), `seed` and `options`; it is checked by `structure`, `addresses` and `encryption`,
+  and shown by `effective`. `dropins` finds handlers, `hooks` sees whether theirs are misspelt, and `ownership` asks who
+  else could change them.
+- `generation` is one reading of the configuration with all its files, which a reload makes anew. `listeners` makes
+  what serves devices out of it: an `entrance` (PROXY header, TLS) in front of the factory of a protocol, and the
+  endpoints of its `targets`. A `binding` is an address that is listened on; `serving` opens them all and replaces what
+  is behind them.
+- `service` runs that under twistd (`tap`, `systemd`, `allocator`), `cli` is the command. `handlers` and `plugins` hold
+  the built-in handlers, `demo` a broker and a client to play with.
 """
 
 __all__: list[str] = []

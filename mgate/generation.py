@@ -1,6 +1,6 @@
 """One reading of the configuration: every handler made and every file read, and nothing of it put to use yet.
 
-`mgate.service` makes one at the start and at each reload, ``mgate check`` to see whether it can be made.
+`mgate.serving` makes one at the start and at each reload, ``mgate check`` to see whether it can be made.
 """
 
 from __future__ import annotations
@@ -63,7 +63,13 @@ class Generation:
             except ConfigError as error:
                 problems += error.problems
         if problems:
+            self.discard()
             raise ConfigError(problems)
+
+    def discard(self) -> None:
+        """Give back what it holds: it will not be put to use."""
+        for prepared in self.prepared.values():
+            prepared.discard()
 
 
 def load_policies(configuration: Configuration, reactor: Any, journal: Journal) -> dict[str, Policy]:

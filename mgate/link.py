@@ -46,6 +46,7 @@ class LinkRelay(Protocol):
 
     def receive(self, direction: Direction, data: bytes) -> Outcome: ...
     def answer(self, direction: Direction, answer: object) -> Outcome: ...
+    def go_on(self, direction: Direction) -> Outcome: ...
     def crowded(self, direction: Direction) -> bool: ...
     def pending(self, direction: Direction) -> bool: ...
     def begun(self, direction: Direction) -> int: ...
@@ -154,6 +155,8 @@ class Link:
             return
         if outcome.question is not None:
             self._ask(direction, outcome.question)
+        elif outcome.again:
+            self._clock.callLater(0, self._go_on, direction)
         if self._relay.crowded(direction):
             near.shut(CROWDED)
         elif not near.reading:
@@ -195,6 +198,13 @@ class Link:
             self._apply(direction, self._relay.answer(direction, answer))
         except Exception as error:
             self._broken(error)
+
+    def _go_on(self, direction: Direction) -> None:
+        if self.state != "closed":
+            try:
+                self._apply(direction, self._relay.go_on(direction))
+            except Exception as error:
+                self._broken(error)
 
     def _broken(self, error: Exception) -> None:
         """A fault of the gateway itself: this link ends, nothing that is still held goes on, and others live."""
@@ -261,8 +271,13 @@ class Link:
     # The end.
 
     def device_lost(self, clean: bool) -> None:
-        """The device is gone. If it closed in order, held packets still go out; then the target is closed."""
+        """The device is gone. If it closed in order, held packets still go out; then the target is closed.
+
+        A packet that was not whole is dropped and counted: an attacker may have cut it (RFC 8446 section 6.1).
+        """
         self.device.detach()
+        if self.state != "draining" and self._relay.begun(UPLINK):
+            self._counters.reject("truncated")
         self._note("device_lost")
         if clean and self._relay.pending(UPLINK) and self.state != "draining":
             self._bound(self._limits.drain_timeout)

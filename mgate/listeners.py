@@ -1,42 +1,28 @@
-"""What listens: a configured listener, its policy and a reactor become something that is bound, started and stopped.
+"""What listens: a configured listener, its policy and a reactor become something that serves, and can be renewed.
 
-`PROTOCOLS` is the only place that knows every protocol. A listener opens in two steps, because twistd turns into a
-daemon between them: `bind` takes the addresses while the command can still fail, `start` accepts devices.
+`PROTOCOLS` is the only place that knows every protocol. `mgate.generation` prepares listeners, so that everything that
+can be wrong with their files is known before anything is changed; `mgate.serving` puts them to use.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import socket
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
 
 from mgate.addresses import ListenAddress
+from mgate.binding import Binding
 from mgate.config import Listener
 from mgate.counters import Counters
-from mgate.entrance import Entrance, Switch
-from mgate.errors import ConfigError, GateError
+from mgate.entrance import Entrance
+from mgate.errors import ConfigError
 from mgate.journal import Journal
 from mgate.policy import Policy
 from mgate.targets import target_endpoints
 from mgate.tls.checkers import Checkers
 
-__all__ = ["PROTOCOLS", "BindError", "StreamListener"]
-
-BACKLOG = 1024  # devices come back all at once when a network does
-
-
-class BindError(GateError):
-    """A listener's address cannot be had."""
-
-    reason = "bind"
+__all__ = ["PROTOCOLS", "Prepared", "PreparedMqtt", "StreamListener"]
 
 
 class StreamListener:
@@ -44,170 +30,95 @@ class StreamListener:
 
     Args:
         name: of the listener.
-        address: what to bind.
-        factory: makes a protocol for each device, can `drain`, and has `counters`.
+        factory: makes a protocol for each device, can `drain`, and has `counters` and the `open` connections.
         entrance: what stands in front of the factory.
-        reactor: to listen with.
+        binding: the address.
 
     Attributes:
-        factory: as given.
-        notes: lines for the log.
+        factory, binding: as given.
         counters: what happened on it.
     """
 
-    def __init__(self, name: str, address: ListenAddress, factory: Any, entrance: Entrance, reactor: Any) -> None:
+    def __init__(self, name: str, factory: Any, entrance: Entrance, binding: Binding) -> None:
         self.name = name
-        self.address = address
-        self.counters: Counters = factory.counters
-        self.notes = entrance.notes
         self.factory = factory
-        self._switch = Switch(entrance.around(factory))
-        self._reactor = reactor
-        self._endpoint: IStreamServerEndpoint | None = None
-        self._sockets: list[socket.socket] = []
-        self._ports: list[IListeningPort] = []
+        self.counters: Counters = factory.counters
+        self._entrances = [entrance]
+        self._way_in = entrance.around(factory)
+        self.listen_on(binding)
+
+    @property
+    def address(self) -> ListenAddress:
+        """Where it listens."""
+        return self.binding.address
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines for the log."""
+        return self._entrances[-1].notes
+
+    def listen_on(self, binding: Binding) -> None:
+        """Serve who connects there."""
+        self.binding = binding
+        binding.serve(self.name, self._way_in)
 
     def adopt(self, entrance: Entrance) -> None:
         """Let those who connect from now on come in this way."""
-        self.notes = entrance.notes
-        self._switch.current = entrance.around(self.factory)
-
-    def check(self) -> None:
-        """Read the address as `bind` would, without taking it. What systemd hands over is only there at the start.
-
-        Raises:
-            ConfigError: the endpoint string cannot be read.
-        """
-        if self.address.endpoint:
-            with suppress(BindError):
-                self._parsed_endpoint()
+        self._entrances.append(entrance)
+        self._way_in = entrance.around(self.factory)
+        self.binding.serve(self.name, self._way_in)
 
     def bind(self) -> None:
-        """Take the addresses, without accepting anybody yet. What an endpoint string names is taken by `start`.
-
-        Raises:
-            BindError: somebody else has one, or it is not ours to take.
-            ConfigError: the endpoint string cannot be read.
-        """
-        if self.address.endpoint:
-            self._endpoint = self._parsed_endpoint()
-            return
-        try:
-            self._sockets = _bound(self.address.host, self.address.port)
-        except OSError as error:
-            raise self._bind_error(os.strerror(error.errno) if error.errno else str(error)) from error
+        """Take the address; see `Binding.bind`."""
+        self.binding.bind()
 
     def start(self) -> Deferred[None]:
-        """Accept devices.
-
-        Returns:
-            A Deferred that fires when all is open; fails with `BindError`.
-        """
-        if self._endpoint is not None:
-            listening: Deferred[Any] = self._endpoint.listen(self._switch)
-            return listening.addCallbacks(self._ports.append, self._not_listening)
-        try:
-            for bound in self._sockets:
-                bound.listen(BACKLOG)
-                self._ports.append(self._reactor.adoptStreamPort(bound.fileno(), bound.family, self._switch))
-        except OSError as error:  # between bind and listen somebody else began to
-            return self._failed(os.strerror(error.errno or 0))
-        finally:
-            self._close_sockets()  # the reactor has its own descriptors now
-        return succeed(None)
+        """Accept devices; see `Binding.start`."""
+        return self.binding.start()
 
     def close(self) -> Deferred[None]:
-        """Accept nobody any more; the links that exist go on."""
-        self._close_sockets()
-        ports, self._ports = self._ports, []
-        return gatherResults(
-            [maybeDeferred(port.stopListening) for port in ports], consumeErrors=True
-        ).addCallback(lambda _: None)
+        """Accept nobody any more, for good; the links that exist go on."""
+        for entrance in self._entrances:
+            entrance.stop()
+        return self.binding.close()
 
     def drain(self) -> Deferred[None]:
         """Let the links of this listener come to their end; the factory knows how long that may take."""
         drained: Deferred[None] = self.factory.drain()
         return drained
 
+    def sweep(self, *, retired: bool = False) -> bool:
+        """Let go of entrances that were replaced, once the last connection that came through them is gone.
+
+        Args:
+            retired: nobody comes through the newest one any more, either.
+
+        Returns:
+            Whether nothing is left: only if it is retired, and nobody is connected.
+        """
+        newest = self._entrances[-1]
+        for entrance in list(self._entrances):
+            if entrance.idle and (retired or entrance is not newest):
+                entrance.release()
+                if entrance is not newest:
+                    self._entrances.remove(entrance)
+        return retired and not self.factory.open and self._entrances == [newest] and newest.idle
+
     def __str__(self) -> str:
-        everywhere = not self.address.host and not self.address.endpoint
-        return f"{self.address} (all interfaces)" if everywhere else str(self.address)
-
-    def _parsed_endpoint(self) -> IStreamServerEndpoint:
-        text = self.address.endpoint
-        try:
-            return serverFromString(self._reactor, text)  # type: ignore[no-any-return]
-        except (IndexError, KeyError) as error:
-            if text.startswith("systemd:"):
-                raise self._bind_error("systemd handed over no such socket (LISTEN_FDS, LISTEN_FDNAMES)") from error
-            raise ConfigError([f"{self._key}: {text!r} is no endpoint string"]) from error
-        except (TypeError, ValueError, AttributeError) as error:
-            raise ConfigError([f"{self._key}: {text!r} is no endpoint string: {error}"]) from error
-
-    @property
-    def _key(self) -> str:
-        return f'listener "{self.name}".listen'
-
-    def _not_listening(self, failure: Failure) -> Failure:
-        cause = getattr(failure.value, "socketError", None) or failure.value
-        text = getattr(cause, "strerror", None) or str(cause)
-        return Failure(self._bind_error(text))
-
-    def _failed(self, text: str) -> Deferred[None]:
-        failed: Deferred[None] = Deferred()
-        failed.errback(self._bind_error(text))
-        return failed
-
-    def _bind_error(self, text: str) -> BindError:
-        return BindError(f'listener "{self.name}": cannot listen on {self.address}: {text}')
-
-    def _close_sockets(self) -> None:
-        for bound in self._sockets:
-            bound.close()
-        self._sockets = []
-
-
-def _bound(host: str, port: int) -> list[socket.socket]:
-    """Sockets on host and port; on every interface, IPv4 and IPv6 each get their own, so that peers keep their form."""
-    if not host:
-        families = [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]
-    else:
-        families = [(socket.AF_INET6 if ":" in host else socket.AF_INET, host)]
-    bound: list[socket.socket] = []
-    for family, address in families:
-        try:
-            bound.append(_bind(family, address, port))
-        except OSError as error:
-            if bound and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-                continue  # a machine without IPv6
-            for other in bound:
-                other.close()
-            raise
-    return bound
-
-
-def _bind(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        bound.setblocking(False)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.bind((address, port))
-    except OSError:
-        bound.close()
-        raise
-    return bound
+        return str(self.binding)
 
 
 class Prepared(Protocol):
     """A listener whose configuration was read and whose files were, before anything of it is put to use."""
 
-    def listener(self) -> StreamListener:
-        """A new listener, not bound yet."""
+    def listener(self, binding: Binding | None = None) -> StreamListener:
+        """A new listener; on an address that is not bound yet, unless there is one."""
 
     def renew(self, listener: StreamListener) -> None:
         """Have a listener that serves already use it for those who connect from now on."""
+
+    def discard(self) -> None:
+        """It will not be put to use."""
 
 
 class PreparedMqtt:
@@ -250,6 +161,7 @@ class PreparedMqtt:
             denied_subscribe_31=listener.denied_subscribe_31,
             denied_will=listener.denied_will,
         )
+        self._entrance: Entrance | None = None
         problems: list[str] = []
         for part in (self._prepare_entrance, self._prepare_targets):
             try:
@@ -257,6 +169,7 @@ class PreparedMqtt:
             except ConfigError as error:
                 problems += [f'listener "{name}": {problem}' for problem in error.problems]
         if problems:
+            self.discard()
             raise ConfigError(problems)
 
     def _prepare_entrance(self, checkers: Checkers) -> None:
@@ -267,8 +180,8 @@ class PreparedMqtt:
     def _prepare_targets(self, _: Checkers) -> None:
         self._targets = target_endpoints(self._name, self._listener, self._reactor, self._journal)
 
-    def listener(self) -> StreamListener:
-        """A new listener, not bound yet."""
+    def listener(self, binding: Binding | None = None) -> StreamListener:
+        """A new listener; on an address that is not bound yet, unless there is one."""
         from mgate.mqtt.protocol import MqttDeviceFactory
 
         factory = MqttDeviceFactory(
@@ -281,12 +194,20 @@ class PreparedMqtt:
             listener=self._name,
             journal=self._journal,
         )
-        return StreamListener(self._name, self._listener.listen, factory, self._entrance, self._reactor)
+        assert self._entrance is not None
+        binding = binding or Binding(self._name, self._listener.listen, self._reactor)
+        return StreamListener(self._name, factory, self._entrance, binding)
 
     def renew(self, listener: StreamListener) -> None:
         """Have a listener that serves already use it for those who connect from now on."""
+        assert self._entrance is not None
         listener.factory.adopt(self._targets, self._policy, self._listener.limits, self._choices)
         listener.adopt(self._entrance)
+
+    def discard(self) -> None:
+        """It will not be put to use."""
+        if self._entrance is not None:
+            self._entrance.release()
 
 
 PROTOCOLS: dict[str, Callable[..., Prepared]] = {"mqtt": PreparedMqtt}

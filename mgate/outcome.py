@@ -44,6 +44,9 @@ class Outcome:
     release: bool = False
     """The other direction was held until now: the link asks for it with `answer` once this is written."""
 
+    again: bool = False
+    """There is more to do with what was read, in another turn: the link asks for it with `go_on`."""
+
     @property
     def forward(self) -> bytes:
         """The pieces as one."""
@@ -55,6 +58,9 @@ class Relay(Protocol):
 
     def receive(self, direction: Direction, data: bytes) -> Outcome:
         """Bytes came in on the side that `direction` starts from. While a question is open they are queued."""
+
+    def go_on(self, direction: Direction) -> Outcome:
+        """It is another turn: run on with what was left."""
 
     def answer(self, direction: Direction, answer: object) -> Outcome:
         """The open question of this direction was decided; run on with what was queued behind it."""

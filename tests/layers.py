@@ -95,7 +95,8 @@ TRANSPORTS = 3
 PROTOCOLS = ("coap", "http", "mqtt", "websocket")
 
 ASSEMBLERS = (
-    "mgate.__main__", "mgate.cli", "mgate.demo", "mgate.listeners", "mgate.logs", "mgate.service", "mgate.testing",
+    "mgate.__main__", "mgate.binding", "mgate.cli", "mgate.demo", "mgate.entrance", "mgate.listeners", "mgate.logs",
+    "mgate.service", "mgate.serving", "mgate.targets", "mgate.testing",
 )  # fmt: skip
 """What may choose a reactor, and beside layer 3 knows transports. `mgate.logs` is here because twistd makes a logger
 without telling it the reactor."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -18,6 +19,16 @@ from typing import Any
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 COMPILER = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 WHY = "SKIPPED: the benchmark's generator is written in C and there is no C compiler here"
+HEADER = "#include <openssl/ssl.h>\n"
+
+
+def has_openssl() -> bool:
+    """Whether load-tls can be compiled here."""
+    command = [*shlex.split(COMPILER or "cc"), "-E", "-x", "c", "-"]
+    return bool(COMPILER) and subprocess.run(command, input=HEADER.encode(), capture_output=True).returncode == 0
+
+
+needs_openssl = unittest.skipUnless(has_openssl(), "SKIPPED: the compiler finds no openssl/ssl.h (libssl-dev)")
 
 
 def run(*words: str, folder: Path = BENCHMARKS, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -30,11 +41,11 @@ def run(*words: str, folder: Path = BENCHMARKS, **variables: str) -> subprocess.
 class Runs(unittest.TestCase):
     """Short runs of the whole benchmark."""
 
-    def measured(self, peers: list[str], workloads: list[str]) -> dict[str, Any]:
+    def measured(self, peers: list[str], workloads: list[str], *more: str) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "result.json")
             done = run("--peers", ",".join(peers), "--workloads", ",".join(workloads), "--rounds", "1",
-                       "--seconds", "0.2", "--json", str(file))  # fmt: skip
+                       "--seconds", "0.2", "--json", str(file), *more)  # fmt: skip
             self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
             result: dict[str, Any] = json.loads(file.read_text())
         for workload in workloads:
@@ -62,6 +73,38 @@ class Runs(unittest.TestCase):
             for peer in ("mgate-agree", "mgate-unwatched"):
                 self.assertGreater(rounds[peer][0]["cpu_us"], 0)
         self.assertIn("p50_added_us", result["summary"]["qos1"]["mgate-agree"])
+
+    @needs_openssl
+    def test_mgate_ends_tls_in_front_of_the_sink(self) -> None:
+        result = self.measured(["mgate-agree"], ["tls-handshake-rsa", "tls-handshake-mutual", "tls-qos0", "tls-16k"])
+        for name in ("tls-handshake-rsa", "tls-handshake-mutual"):
+            (only,) = result["rounds"][name]["mgate-agree"]
+            self.assertGreater(only["cpu_us"], 0)
+            self.assertGreaterEqual(only["p99_us"], only["p50_us"])
+
+    @needs_openssl
+    def test_devices_may_speak_tls_1_2(self) -> None:
+        self.measured(["mgate-agree"], ["tls-handshake-mutual", "tls-paced"], "--tls", "1.2")
+
+    @needs_openssl
+    def test_nobody_speaks_tls_to_the_sink(self) -> None:
+        done = run("--peers", "direct", "--workloads", "tls-qos0", "--rounds", "1", "--seconds", "0.1")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn("no gateway", done.stdout)
+
+    def test_without_openssl_only_tls_is_left_out_and_loudly(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            preprocesses_nothing = Path(folder, "cc")
+            preprocesses_nothing.write_text(f'#!/bin/sh\n[ "$1" = -E ] && exit 1\nexec {COMPILER} "$@"\n')
+            preprocesses_nothing.chmod(0o700)
+            done = run("--peers", "direct", "--workloads", "qos0,tls-qos0,tls-idle", "--rounds", "1",
+                       "--seconds", "0.1", CC=str(preprocesses_nothing))  # fmt: skip
+        self.assertEqual(done.returncode, 1)
+        for output in (done.stdout, done.stderr):
+            self.assertEqual(output.count("!!! NOT MEASURED: tls-qos0, tls-idle: "), 1)
+            self.assertIn("libssl-dev", output)
+        self.assertIn("## qos0: ", done.stdout)
+        self.assertNotIn("## tls-", done.stdout)
 
     def test_a_peer_that_is_not_installed_is_said_loudly_and_left_out(self) -> None:
         done = run("--peers", "direct,haproxy", "--workloads", "qos0", "--rounds", "1", "--seconds", "0.1",
@@ -167,6 +210,40 @@ class Generator(unittest.TestCase):
         self.assertEqual(result["messages"], 0)
 
 
+@unittest.skipUnless(COMPILER and sys.platform == "linux", WHY)
+@needs_openssl
+class TlsGenerator(unittest.TestCase):
+    """load-tls against a target that it cannot shake hands with."""
+
+    def test_a_refused_handshake_is_an_error_and_no_connection(self) -> None:
+        run("--workloads", "qos0", "--peers", "direct", "--rounds", "1", "--seconds", "0.01")  # compiles it
+        refused = 0
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+
+            def serve() -> None:
+                nonlocal refused
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        if connection.recv(4096)[:1] != b"\x16":  # a record of the handshake
+                            return
+                        connection.sendall(b"\x15\x03\x03\x00\x02\x02\x28")  # alert: fatal, handshake_failure
+                        refused += 1
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            port = listener.getsockname()[1]
+            command = [str(BENCHMARKS / "build" / "load-tls"), "-m", "churn", "-t", "0.1", "-T", "1.3", "-p", str(port)]
+            done = subprocess.run(command, input="\n\n", capture_output=True, text=True, timeout=30)
+            with socket.create_connection(("127.0.0.1", port)) as last:
+                last.sendall(b"end")
+            thread.join(10)
+        result = json.loads(done.stdout.splitlines()[-1])
+        self.assertGreater(refused, 0)
+        self.assertEqual(result["errors"], refused)
+        self.assertEqual(result["messages"], 0)
+
+
 class Figures(unittest.TestCase):
     """What is made of the rounds."""
 
@@ -203,6 +280,14 @@ class Figures(unittest.TestCase):
         for busy, rate in ((0.5, ">1,234"), (0.99, " 1,234")):
             rounds = {"haproxy": [self.round(1.0, gateway_busy=busy, per_second=1234.0)]}
             self.assertIn(rate, self.report.table(self.workloads["qos0"], rounds))
+
+    def test_connections_are_counted_for_each_second_of_cpu(self) -> None:
+        for name in ("churn", "tls-handshake-rsa"):
+            text = self.report.table(self.workloads[name], {"mgate-agree": [self.round(800.0)]})
+            self.assertIn("| per CPU s |", text)
+            self.assertIn(" 1,250 ", text)
+        text = self.report.table(self.workloads["tls-qos0"], {"mgate-agree": [self.round(800.0)]})
+        self.assertNotIn("per CPU s", text)
 
     def test_rounds_that_failed_are_named_and_left_out(self) -> None:
         rounds: dict[str, list[dict[str, Any]]] = {

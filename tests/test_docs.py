@@ -4,39 +4,53 @@ Rules of the pages, which the tests below hold them to:
 
 1. Code of Python and TOML is included from a file that a test runs (`RUN_BY`), never written into a page.
 2. What stands in a ``console`` block is typed, and what it prints is compared; ``...`` stands for anything.
-3. Ports 1883 to 1885 stand for the broker and the gateways; here they are free ones.
+3. Ports 1883 to 1885 stand for the broker and the gateways, 8883 and 8884 for TLS, 8889 for the responder; here they
+   are free ones.
 """
 
 from __future__ import annotations
 
 import ast
 import configparser
+import contextlib
 import doctest
 import os
+import random
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from importlib import util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.oid import NameOID
 
 import mgate
 from mgate.config import Listener, Log, Tables
 from mgate.config import load as load_configuration
 from mgate.counters import Counters
 from mgate.dropins import ENTRY_POINTS
-from mgate.errors import Kind
+from mgate.errors import Denied, Kind
 from mgate.limits import Limits
+from mgate.session import Session
 from mgate.testing import relay_with
+from mgate.tls.identity import identify
 from mgate.tls.settings import Revocation, ServerName, ServerTls, TargetTls
 from tests import layers
-from tests.processes import MGATE, Running, free_ports, run
+from tests.processes import MGATE, PATIENCE, Running, run
+from tests.real.needed import needed
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -46,7 +60,13 @@ RUN_BY = {
     "CONTRIBUTING.md": "tests/test_docs.py",
     "deploy/mgate.service": "tests/test_service.py",
     "docs/picture.txt": "tests/test_docs.py",
+    "docs/snippets/certbot-hook.sh": "tests/test_docs.py",
+    "docs/snippets/embedding_tls.py": "tests/test_docs.py",
+    "docs/snippets/haproxy.cfg": "tests/test_docs.py",
     "docs/snippets/hops.py": "tests/test_docs.py",
+    "docs/snippets/mtls.toml": "tests/test_docs.py",
+    "docs/snippets/named_by_certificate.py": "tests/test_docs.py",
+    "docs/snippets/proxied.toml": "tests/test_docs.py",
     "docs/snippets/test_refusing_target.py": "tests/test_docs.py",
     "docs/snippets/test_slow_answers.py": "tests/test_docs.py",
     "docs/snippets/tls.toml": "tests/test_docs.py",
@@ -59,8 +79,16 @@ RUN_BY = {
 }
 """Every file that a page includes, and which test runs it."""
 
+PACKAGES = ("mqtt", "proxyprotocol", "tls")
+"""The parts of mgate whose modules the map may name without their package."""
+
 TYPED_ELSEWHERE = (". .venv/bin/activate", "sudo ")
 """How commands begin that are not typed here: the environment is set up already, and nobody becomes root for a test."""
+
+PORTS = ("1883", "1884", "1885", "8883", "8884", "8889")
+
+SERVERS = (["mgate", "run"], ["python", "embedding.py"], ["python", "examples/ocsp_responder.py"], ["haproxy", "-f"])
+"""What goes on running when it is typed. A new one takes the place of the last that began alike."""
 
 BROKER = """
 import sys
@@ -82,6 +110,17 @@ def load(path: Path) -> ModuleType:
     return module
 
 
+def quiet_ports(count: int) -> list[str]:
+    """Ports that nobody listens on, and that no connection is given either before they are listened on."""
+    found: list[str] = []
+    for port in random.sample(range(10_000, 32_000), 200):  # Linux gives connections those from 32768 on
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(str(port))
+        if len(found) == count:
+            return found
+    raise AssertionError("no free ports")
+
+
 def blocks(page: Path, language: str) -> Iterator[str]:
     """The code blocks of one language in a page, of either markup."""
     text = page.read_text()
@@ -94,7 +133,7 @@ def blocks(page: Path, language: str) -> Iterator[str]:
 
 def commands(page: Path) -> Iterator[tuple[str, str]]:
     """Each command of a page's console blocks, and what it should print."""
-    for block in blocks(page, "console"):
+    for block in (text.replace(" \\\n  ", " ") for text in blocks(page, "console")):
         for each in re.split(r"^\$ ", block, flags=re.M)[1:]:
             command, _, expected = each.partition("\n")
             yield command, expected
@@ -188,11 +227,12 @@ class Map(unittest.TestCase):
             inner = module.startswith(("mgate.demo.", "mgate.handlers.", "mgate.plugins.", "mgate.testing."))
             if module not in ("mgate", "mgate.mqtt", "mgate.__main__") and not inner:
                 with self.subTest(module):
-                    self.assertRegex(mgate.__doc__ or "", rf"`(mgate\.)?(mqtt\.)?{module.rpartition('.')[2]}`")
+                    short = rf"(({'|'.join(PACKAGES)})\.)?{module.rpartition('.')[2]}"
+                    self.assertRegex(mgate.__doc__ or "", rf"`(mgate\.)?{short}`")
 
     def test_names_nothing_else(self) -> None:
         for name in re.findall(r"`(?:mgate\.)?([a-z_.]+)`", mgate.__doc__ or ""):
-            paths = [ROOT / "mgate" / folder / name.replace(".", "/") for folder in ("", "mqtt")]
+            paths = [ROOT / "mgate" / folder / name.replace(".", "/") for folder in ("", *PACKAGES)]
             with self.subTest(name):
                 self.assertTrue(any(path.is_dir() or path.with_suffix(".py").is_file() for path in paths))
 
@@ -243,6 +283,13 @@ class Generated(unittest.TestCase):
                 self.assertIn(part, self.generated.GENERATED[name]())
 
 
+TLS_REASONS = {
+    "tls_fault", "tls_flood", "tls_handshake", "tls_resumed", "tls_revoked", "tls_server_name", "tls_timeout",
+    "tls_unavailable", "proxy_header", "proxy_timeout", "proxy_untrusted",
+}  # fmt: skip
+REVOCATION_REASONS = {"crl_failed", "ocsp_failed", "revocation_late", "revocation_pending", "revocation_soft"}
+
+
 class Reasons(unittest.TestCase):
     """The page about the log names every event and every reason that the code can write."""
 
@@ -268,6 +315,12 @@ class Reasons(unittest.TestCase):
     def test_reasons(self) -> None:
         reasons = self.words("TargetLost", "TimedOut", "reject", "_note", "_over_limit")
         self.assertIn("keep_alive", reasons)
+        reasons |= self.words("_refuse", "_refuse_held", "refused")  # mgate.tls.connection, mgate.proxyprotocol.wrapper
+        reasons |= set(re.findall(r'"(tls_[a-z_]+)"', (ROOT / "mgate" / "tls" / "connection.py").read_text()))
+        reasons |= set(re.findall(r'reason = "(\w+)"', (ROOT / "mgate" / "proxyprotocol" / "header.py").read_text()))
+        self.assertLessEqual(TLS_REASONS, reasons)
+        reasons |= self.words("_report", "report")  # of event=revocation: mgate.tls.revocation and its methods
+        self.assertLessEqual(REVOCATION_REASONS, reasons)
         reasons |= {"malformed", "target_lost", "max_connections", "max_connections_per_address", "connection_rate"}
         for reason in reasons:
             with self.subTest(reason):
@@ -306,6 +359,46 @@ class Snippets(unittest.TestCase):
                 self.assertGreater(result.testsRun, 0)
                 self.assertEqual([text for _, text in result.failures + result.errors], [])
 
+    def test_configurations_of_the_test_pki(self) -> None:
+        """mtls.toml and proxied.toml name the files that certs/make_pki.py makes."""
+        for name in ("mtls", "proxied"):
+            (listener,) = load_configuration(str(DOCS / "snippets" / f"{name}.toml"), {}).listeners.values()
+            assert listener.tls is not None
+            self.assertEqual(listener.tls.cert_file, str(DOCS / "snippets" / "../../certs/server.pem"))
+
+    def test_named_by_certificate(self) -> None:
+        handler = load(DOCS / "snippets" / "named_by_certificate.py").NamedByCertificate()
+        session = Session(username="somebody else", certificate=self.identity("pump-3"))
+        handler.auth_connect(session)
+        self.assertEqual(session.username, "pump-3")
+        for certificate in (None, self.identity(""), self.identity("+"), self.identity("a/b")):
+            with self.assertRaises(Denied) as caught:
+                handler.auth_connect(Session(certificate=certificate))
+            self.assertEqual(caught.exception.kind, "not authorised")
+
+    def identity(self, common_name: str) -> Any:
+        """What a handler sees of a certificate with this common name."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if common_name else [])
+        now = datetime.now(UTC)
+        made = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+        return identify(made.sign(key, SHA256()))
+
+    def test_certbot_hook(self) -> None:
+        """certbot-hook.sh, with programs that only say how they were called."""
+        folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        for program in ("install", "systemctl"):
+            (folder / program).write_text(f'#!/bin/sh\necho {program} "$@"\n')
+            (folder / program).chmod(0o755)
+        environ = {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "RENEWED_LINEAGE": "/renewed"}
+        done = run(["sh", str(DOCS / "snippets" / "certbot-hook.sh")], environ=environ)
+        self.assertEqual(done.stdout.splitlines(), [
+            "install -o mgate -m 0400 /renewed/privkey.pem /etc/mgate/server.key",
+            "install -o mgate -m 0444 /renewed/fullchain.pem /etc/mgate/server.pem",
+            "systemctl reload mgate",
+        ])  # fmt: skip
+
     def test_hops(self) -> None:
         hops = load(DOCS / "snippets" / "hops.py")
         device = relay_with(hops.Hops("gateway-1"))
@@ -322,14 +415,14 @@ class Console(unittest.TestCase):
     def setUp(self) -> None:
         self.folder = Path(tempfile.mkdtemp()).resolve()
         self.addCleanup(shutil.rmtree, self.folder)
-        self.ports = dict(zip(("1883", "1884", "1885"), map(str, free_ports(3)), strict=True))
-        self.gateway: Running | None = None
-        for name in ("examples", "benchmarks", "docs"):
-            (self.folder / name).mkdir()
-        for path in (ROOT / "examples").rglob("*"):
-            if path.suffix in (".py", ".toml"):
+        self.ports = dict(zip(PORTS, quiet_ports(len(PORTS)), strict=True))
+        self.servers: dict[str, Running] = {}
+        (self.folder / "benchmarks").mkdir()
+        typed = [*(ROOT / "examples").rglob("*"), *(DOCS / "snippets").iterdir(), ROOT / "certs" / "make_pki.py"]
+        for path in typed:
+            if path.suffix in (".py", ".toml", ".cfg"):
                 copy = self.folder / path.relative_to(ROOT)
-                copy.parent.mkdir(exist_ok=True)
+                copy.parent.mkdir(parents=True, exist_ok=True)
                 copy.write_text(self.here(path.read_text()))
                 copy.chmod(0o644)
         tools = self.folder / ".venv" / "bin"
@@ -344,7 +437,7 @@ class Console(unittest.TestCase):
         broker.expect("broker ready")
 
     def here(self, text: str) -> str:
-        return re.sub(r"\b188[345]\b", lambda found: self.ports[found[0]], text)
+        return re.sub(rf"\b({'|'.join(PORTS)})\b", lambda found: self.ports[found[0]], text)
 
     def type_all(self, page: Path, start: str = ".") -> list[str]:
         """Type what a page says, beginning in the folder `start`. Returns the commands that were really run."""
@@ -364,19 +457,30 @@ class Console(unittest.TestCase):
 
     def type(self, command: str, expected: str) -> None:
         words = shlex.split(command)
-        if words[:2] in (["mgate", "run"], ["python", "embedding.py"]):
-            self.serve(command, expected)
+        if words[:2] in SERVERS:
+            self.serve(words[0], command, expected)
             return
         done = run(["sh", "-c", command], directory=str(self.working), environ=self.environ)
         self.assert_output(done.stdout + done.stderr, expected)
 
-    def serve(self, command: str, expected: str) -> None:
-        """Start a gateway in place of the one that runs, and wait for its lines."""
-        if self.gateway is not None:
-            self.gateway.stop()
-        self.gateway = Running(self, ["sh", "-c", f"exec {command}"], environ=self.environ, cwd=self.working)
+    def serve(self, program: str, command: str, expected: str) -> None:
+        """Start a server in place of the one of this program that runs, and wait for its lines."""
+        if program in self.servers:
+            self.servers[program].stop()
+        running = Running(self, ["sh", "-c", f"exec {command}"], environ=self.environ, cwd=self.working)
+        self.servers[program] = running
         for line in expected.splitlines():
-            self.gateway.expect(max(line.split("..."), key=len))
+            running.expect(max(line.split("..."), key=len))
+        if program == "haproxy":
+            self.wait_for_port(self.ports["8884"])
+
+    def wait_for_port(self, port: str) -> None:
+        """Connect until somebody listens who says nothing by itself."""
+        for _ in range(PATIENCE * 10):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(port)), 1):
+                return
+            threading.Event().wait(0.1)
+        self.fail(f"nobody listens on {port}")
 
     def assert_output(self, printed: str, expected: str) -> None:
         same = doctest.OutputChecker().check_output(
@@ -391,7 +495,7 @@ class Console(unittest.TestCase):
     def test_readme(self) -> None:
         demo = Running(self, [*MGATE, "demo", "--port", self.ports["1884"]])
         demo.expect("Every decision")
-        self.gateway = demo
+        self.servers["mgate"] = demo
         typed = self.type_all(ROOT / "README.md")
         self.assertGreater(len(typed), 4)
 
@@ -399,13 +503,47 @@ class Console(unittest.TestCase):
         """In the folder of the examples."""
         typed = []
         for page in sorted((DOCS / "howto").glob("*.rst")):
-            typed += self.type_all(page, "examples")
+            if page.stem not in ("tls", "behind-a-proxy"):
+                typed += self.type_all(page, "examples")
         self.assertTrue({"python embedding.py", "mgate handlers --plugin-dir handlers"} <= set(typed))
         self.assertIn("PYTHONPATH=handlers python -m unittest test_tenant_rules", typed)
+
+    def test_how_to_use_tls(self) -> None:
+        needed("openssl", "apt install openssl")
+        typed = self.type_all(DOCS / "howto" / "tls.rst")
+        self.assertGreater(len([command for command in typed if "mgate pub" in command]), 7)
+        self.assertGreater(len([command for command in typed if "openssl s_client" in command]), 3)
+        self.servers["mgate"].expect("reason=tls_revoked")
+
+    def test_how_to_stand_behind_a_proxy(self) -> None:
+        """docs/snippets/haproxy.cfg and proxied.toml."""
+        needed("haproxy", "apt install haproxy")
+        self.working = self.folder
+        self.type("python certs/make_pki.py", "...")
+        self.assertEqual(len(self.type_all(DOCS / "howto" / "behind-a-proxy.rst")), 3)
+        self.servers["mgate"].expect("event=connect")
+        self.type(self.here("mgate pub -p 8883 -t t -m x"), "connection closed before it was accepted\n")
+        self.servers["mgate"].expect("reason=proxy_header")
 
     def test_all_commands_are_on_these_pages(self) -> None:
         elsewhere = [page for page in PAGES if page.parent.name not in ("start", "howto")]
         self.assertEqual([page.name for page in elsewhere if list(commands(page))], [])
+
+    def test_embedding_with_tls(self) -> None:
+        """docs/snippets/embedding_tls.py, to a device that has a certificate, and to one whose is revoked."""
+        self.working = self.folder
+        self.type("python certs/make_pki.py", "...")
+        self.type("python examples/ocsp_responder.py", "answering on ...")
+        files = [f"certs/{name}" for name in ("server.pem", "server.key", "ca.pem")]
+        gateway = Running(
+            self, [sys.executable, "docs/snippets/embedding_tls.py", *files], environ=self.environ, cwd=self.working
+        )
+        gateway.expect("listening")
+        client = self.here("mgate pub -h localhost -p 8883 --cafile certs/root.pem -t t -m x")
+        self.type(f"{client} --cert certs/client-good.pem --key certs/client-good.key", "acknowledged...")
+        refused = "connection closed before it was accepted\n"
+        self.type(f"{client} --cert certs/client-revoked.pem --key certs/client-revoked.key", refused)
+        gateway.expect("reason=tls_revoked")
 
     def test_embedding_judges(self) -> None:
         """examples/embedding.py, between a device and a broker."""
@@ -414,9 +552,8 @@ class Console(unittest.TestCase):
         client = f"mgate pub -p {self.ports['1884']} -m x"
         self.type(f"{client} -t a", "acknowledged...\n")
         self.type(f"{client} -t plant/a", "publish refused: 0x87 not authorized: the plant listens to nobody\n")
-        assert self.gateway is not None
-        self.gateway.expect("event=connect")
-        self.gateway.stop()
+        self.servers["python"].expect("event=connect")
+        self.servers["python"].stop()
 
 
 class Build(unittest.TestCase):

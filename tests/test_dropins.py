@@ -77,7 +77,7 @@ class DiscoverTests(DropinTestCase):
     def test_handlers_that_come_with_the_gateway(self) -> None:
         builtin = os.path.join(os.path.dirname(mgate.plugins.__file__), "builtin.py")
         found = [(each.name, each.source, each.status) for each in discover() if each.source == builtin]
-        self.assertEqual(found, [("deny", builtin, "loaded"), ("log", builtin, "loaded")])
+        self.assertEqual(found, [(name, builtin, "loaded") for name in ("certificate", "deny", "log")])
 
     def test_file_in_a_folder(self) -> None:
         path = self.write("a/rules.py", RULES.format(name="tenant-rules"))
@@ -97,7 +97,7 @@ class DiscoverTests(DropinTestCase):
         ours = {each.maker for each in found if each.maker is not None}
         self.addCleanup(Path(mgate.plugins.__file__).with_name("dropin.cache").unlink, missing_ok=True)
         self.assertLessEqual(ours, set(getPlugins(IHandlerMaker, mgate.plugins)))
-        self.assertEqual(len(ours), 3)
+        self.assertEqual(len(ours), 4)
 
     def test_searching_leaves_no_cache_behind(self) -> None:
         self.write("a/rules.py", RULES.format(name="tenant-rules"))
@@ -318,14 +318,14 @@ class FindTests(DropinTestCase):
         self.assert_refused("dney:a/#", "no handler is called 'dney' (did you mean 'deny'?)")
 
     def test_no_near_name(self) -> None:
-        self.assert_refused("policy", "no handler is called 'policy'; there are: deny, log")
+        self.assert_refused("policy", "no handler is called 'policy'; there are: certificate, deny, log")
 
     def test_unknown_name_mentions_what_failed(self) -> None:
         path = self.write("a/rules.py", "1 / 0")
         self.discover("a")
         self.assert_refused(
             "tenant-rules",
-            "no handler is called 'tenant-rules'; there are: deny, log; "
+            "no handler is called 'tenant-rules'; there are: certificate, deny, log; "
             f"{path} failed: ZeroDivisionError: division by zero (rules.py, line 1)",
         )
 

@@ -67,6 +67,13 @@ class Events(JournalTest):
         journal.flush()
         self.assertEqual(self.lines(), ["warn event=suppressed reason=target_failed suppressed=2"])
 
+    def test_a_responder_that_fails_does_not_flood(self) -> None:
+        journal = self.journal(lines_per_second=1)
+        for _ in range(2):
+            journal.revocation("ocsp_failed", "http://responder: no answer in 3 s")
+        line = 'warn event=revocation reason=ocsp_failed text="http://responder: no answer in 3 s"'
+        self.assertEqual(self.lines(), [line])
+
     def test_secrets_are_not_written(self) -> None:
         self.journal().event("connect", password=b"hunter2", payload=b"hunter2", token="hunter2", secret="hunter2")
         self.assertEqual(self.lines(), ["info event=connect"])

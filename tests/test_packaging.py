@@ -29,6 +29,10 @@ LEFT_OUT = shutil.ignore_patterns(
 )
 
 
+PRIVATE_KEY = rb"(?m)^-----BEGIN [A-Z ]*PRIVATE KEY-----\r?\n[A-Za-z0-9+/=]{16}"
+"""What a key in PEM begins with; tests have its first line alone."""
+
+
 def run(*command: str | Path, cwd: str | Path = "/") -> str:
     """Run a program without what our environment says about Python; its output, or an AssertionError with it."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
@@ -43,6 +47,12 @@ def run(*command: str | Path, cwd: str | Path = "/") -> str:
 def canonical(requirement: str) -> str:
     """The name of a distribution, without extras and versions, as the package index writes it."""
     return re.sub(r"[-_.]+", "-", re.split(r"[ \[<>=!~;]", requirement.strip())[0]).lower()
+
+
+def make_pki(checkout: Path) -> None:
+    """Leave certificates and keys to play with in a checkout, as one who builds there may have."""
+    run(sys.executable, "-c", "import runpy, sys; sys.path.insert(0, '.');"
+        "runpy.run_path('certs/make_pki.py', run_name='__main__')", cwd=checkout)  # fmt: skip
 
 
 class Environment:
@@ -82,6 +92,7 @@ class PackagingTests(TestCase):
         cls.addClassCleanup(shutil.rmtree, cls.root)
         cls.source = cls.root / "checkout"
         shutil.copytree(CHECKOUT, cls.source, ignore=LEFT_OUT)
+        make_pki(cls.source)
         built = {}
         for kind in ("sdist", "wheel"):
             copy = cls.root / f"for-{kind}"
@@ -154,7 +165,22 @@ class PackagingTests(TestCase):
         ):  # fmt: skip
             with self.subTest(needed):
                 self.assertIn(needed, names)
-        self.assertFalse([name for name in names if name.endswith((".pyc", ".key", "dropin.cache"))])
+        self.assertFalse([name for name in names if name.endswith((".pyc", "dropin.cache"))])
+
+    def test_no_key_and_no_certificate_is_built_in(self) -> None:
+        """Also where certs/make_pki.py has made some."""
+        self.assertTrue((self.source / "certs" / "client-good.key").exists())
+        with tarfile.open(self.sdist) as archive:
+            names = {name.partition("/")[2] for name in archive.getnames()}
+            self.assertEqual(
+                {name for name in names if name.startswith("certs/")},
+                {"certs/.gitignore", "certs/README.md", "certs/make_pki.py"},
+            )
+            for member in archive.getmembers():
+                file = archive.extractfile(member)
+                if file is not None:
+                    with self.subTest(member.name):
+                        self.assertNotRegex(file.read(), PRIVATE_KEY)
 
     def test_every_library_that_is_imported_is_declared(self) -> None:
         """One that comes along with another today may not tomorrow."""

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 import unittest
 from collections.abc import Callable
 from pathlib import Path
@@ -24,12 +25,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mgate import systemd
 from mgate.addresses import parse_listen, parse_target
+from mgate.binding import BindError, Binding
 from mgate.config import load
+from mgate.counters import Counters
 from mgate.errors import ConfigError
+from mgate.generation import load_policies
 from mgate.journal import Journal
-from mgate.listeners import PROTOCOLS, BindError, StreamListener, target_endpoint
-from mgate.policy import Policy
-from mgate.service import GatewayService, load_policies
+from mgate.listeners import PROTOCOLS, StreamListener
+from mgate.service import GatewayService
+from mgate.targets import target_endpoint
+from mgate.testing.credential import DAY
+from mgate.testing.pki import SERVER, Pki
 from tests.processes import DAEMON, MGATE, PATIENCE, TWISTD, Running, busy_port, free_port, run
 
 CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a"
@@ -132,6 +138,63 @@ class ExitCodes(ProcessTest):
         self.assertIn("systemd handed over no such socket", last_line(done.stderr))
 
 
+class Files(ProcessTest):
+    """What TLS needs is read before anything is bound: the port is busy here, and that is not what is said."""
+
+    pki: Pki
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.pki = Pki.make()
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.pki.write(self.folder)
+        self.port = busy_port(self)
+
+    def told(self, cert: str, key: str, *more: str) -> str:
+        """The one line that ``run`` and ``check`` have for a certificate and a key, which both end with 1."""
+        files = [f"--cert={self.folder / cert}"] + ([f"--key={self.folder / key}"] if key else [])
+        told = set()
+        for command in ([*MGATE, "run"], [*MGATE, "check"], TWISTD):
+            done = run([*command, *options(self.port), *files, *more])
+            self.assertEqual(done.returncode, 1, done)
+            self.assertNotIn("Traceback", done.stdout + done.stderr)
+            said = (done.stdout + done.stderr).splitlines()  # twistd prints mistakes of options below its usage
+            lines = [line for line in said if str(self.folder) in line or "_file" in line]
+            self.assertEqual(len(lines), 1, done)
+            told.add(lines[0].removeprefix("mgate: "))
+        (line,) = told
+        return line.replace(str(self.folder), "")
+
+    def test_half_a_pair(self) -> None:
+        self.assertEqual(self.told("server.pem", ""), '--cert: listener "mqtt".tls.key_file: missing: add --key')
+
+    def test_key_of_another(self) -> None:
+        line = self.told("server.pem", "other-server.key")
+        self.assertEqual(
+            line, 'listener "mqtt": /other-server.key: the certificate of this key is not in /server.pem'
+        )
+
+    def test_a_key_that_others_may_read(self) -> None:
+        (self.folder / "server.key").chmod(0o604)
+        line = self.told("server.pem", "server.key")
+        self.assertRegex(line, '^listener "mqtt": /server.key: others may read this key, its mode is 0604; use chmod')
+
+    def test_expired(self) -> None:
+        issuer = self.pki.intermediate
+        issuer.issue("old", usage=SERVER, not_before=-2 * DAY, not_after=-DAY).write(self.folder, "old")
+        line = self.told("old.pem", "old.key")
+        self.assertRegex(line, '^listener "mqtt": /old.pem: the certificate has expired on [-0-9]{10}$')
+
+    def test_unreadable(self) -> None:
+        self.assertEqual(self.told("no.pem", "server.key"), 'listener "mqtt": /no.pem: No such file or directory')
+        self.assertEqual(
+            self.told("server.pem", "server.key", f"--client-ca={self.folder / 'no.pem'}"),
+            'listener "mqtt": /no.pem: No such file or directory',
+        )
+
+
 class Life(ProcessTest):
     def test_ready_then_signals(self) -> None:
         port = free_port()
@@ -144,7 +207,7 @@ class Life(ProcessTest):
             with contextlib.suppress(OSError):  # a machine without ::1
                 socket.create_connection(("::1", port)).close()
         running.process.send_signal(signal.SIGHUP)
-        running.expect("SIGHUP")
+        running.expect("reloaded: 1 listening")
         socket.create_connection(("127.0.0.1", port)).close()
         self.assertEqual(running.stop(), -signal.SIGTERM)
 
@@ -231,6 +294,8 @@ class Life(ProcessTest):
                 running.expect("asked")
                 running.process.send_signal(signal.SIGTERM)
                 running.expect("stopping")
+                running.process.send_signal(signal.SIGHUP)
+                running.expect("not reloaded: the gateway is stopping")
                 self.assertEqual(running.stop(), -signal.SIGTERM)
 
     def test_notes_and_unknown_variables_are_said_at_the_start(self) -> None:
@@ -251,6 +316,12 @@ class Systemd(ProcessTest):
                 running = Running(
                     self, [*MGATE, "run", *options(free_port())], environ={"NOTIFY_SOCKET": name.replace("\0", "@")}
                 )
+                self.assertEqual(manager.recv(100), b"READY=1")
+                before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+                running.process.send_signal(signal.SIGHUP)
+                reloading = manager.recv(100)
+                self.assertRegex(reloading, rb"^RELOADING=1\nMONOTONIC_USEC=\d+$")
+                self.assertGreaterEqual(int(reloading.rpartition(b"=")[2]), before, "systemd takes no earlier one")
                 self.assertEqual(manager.recv(100), b"READY=1")
                 running.stop()
                 self.assertEqual(manager.recv(100), b"STOPPING=1")
@@ -290,12 +361,29 @@ class Endpoints(unittest.TestCase):
 
 class FakeFactory:
     def __init__(self, drained: Deferred[None]) -> None:
+        self.counters = Counters()
+        self.open: set[object] = set()
         self.drained = drained
         self.asked = False
 
     def drain(self) -> Deferred[None]:
         self.asked = True
         return self.drained
+
+
+class FakeEntrance:
+    """Nothing stands in front of the factory."""
+
+    notes = ()
+    idle = True
+
+    def around(self, factory: FakeFactory) -> FakeFactory:
+        return factory
+
+    def stop(self) -> None:
+        """Nobody waits in it."""
+
+    release = stop
 
 
 class FakePort:
@@ -335,12 +423,16 @@ class Assembly(SynchronousTestCase):
     def service(self) -> GatewayService:
         environ = {"MGATE_MQTT_WITHOUT_TLS_ADDRESS": "tcp:1884", "MGATE_MQTT_WITHOUT_TLS_TARGET": "x"}
 
-        def opener(name: str, listener: Any, policy: Policy, reactor: Any, journal: Journal) -> StreamListener:
-            return StreamListener(name, listener.listen, self.factory, reactor)
+        def prepare(name: str, listener: Any, *_: Any) -> Any:
+            serving = StreamListener(
+                name, self.factory, FakeEntrance(), Binding(name, listener.listen, Clock())
+            )
+            return mock.Mock(listener=lambda: serving)
 
-        self.patch(sys.modules["mgate.listeners"], "serverFromString", lambda *_: FakeEndpoint(self.opened))
-        with mock.patch.dict(PROTOCOLS, {"mqtt": opener}):
-            service = GatewayService(load(None, environ), {"mqtt": Policy()}, FakeReactor(), Journal(), {})
+        self.patch(sys.modules["mgate.binding"], "serverFromString", lambda *_: FakeEndpoint(self.opened))
+        configuration = load(None, environ)
+        with mock.patch.dict(PROTOCOLS, {"mqtt": prepare}):
+            service = GatewayService(configuration, FakeReactor(), Journal(), lambda: configuration, {})
         service.bind()
         return service
 
@@ -378,9 +470,7 @@ class Assembly(SynchronousTestCase):
 
     def test_binding_twice(self) -> None:
         port = free_port()
-        first, second = (
-            StreamListener(name, parse_listen(f":{port}"), self.factory, Clock()) for name in ("first", "second")
-        )
+        first, second = (Binding(name, parse_listen(f":{port}"), Clock()) for name in ("first", "second"))
         first.bind()
         first._sockets[0].listen()
         with self.assertRaises(BindError) as caught:

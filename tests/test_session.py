@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 from unittest import TestCase
 
@@ -34,6 +35,10 @@ class SessionTests(TestCase):
     def test_repr_hides_the_password_and_escapes(self) -> None:
         session = Session("c-1", id="a\n", username="alice", password=b"hush", peer=Peer("192.0.2.1", 1))
         self.assertEqual(repr(session), r"<Session c-1 mqtt id='a\n' username='alice'>")
+
+    def test_peer_of_an_address(self) -> None:
+        address = SimpleNamespace(host="192.0.2.1", port=1883)
+        self.assertEqual((Peer.of(address), Peer.of(None)), (Peer("192.0.2.1", 1883), Peer("", 0)))
 
     def test_message_keeps_what_is_not_named(self) -> None:
         message = Message(topic="t")

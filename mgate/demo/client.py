@@ -15,8 +15,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.endpoints import connectProtocol
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import LoopingCall, react
@@ -24,7 +24,8 @@ from twisted.python.failure import Failure
 
 from mgate.demo.errands import DONE, LOST, MISSED, PACKET_ID, REFUSED, Errand, Publishing, Subscribing, reason_text
 from mgate.demo.stream import PacketStream
-from mgate.errors import Malformed
+from mgate.demo.way import Way, tls_options, tls_settings
+from mgate.errors import ConfigError, Malformed
 from mgate.mqtt.encode import encode
 from mgate.mqtt.packets import Connack, Connect, Disconnect, Packet, Pingreq, Publish
 from mgate.outcome import Direction
@@ -134,6 +135,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     common.add_argument("-i", "--id", help="client identifier; default: a random one")
     common.add_argument("-q", "--qos", type=int, choices=(0, 1, 2), default=1, help="default: %(default)s")
     common.add_argument("-W", "--timeout", type=float, metavar="SECONDS", help="give up after so long")
+    tls_options(common)
 
     parser = argparse.ArgumentParser(prog=program, description="A small MQTT client that says why it was refused.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -191,15 +193,15 @@ def _packets(options: argparse.Namespace) -> tuple[Connect, Errand]:
     return connect, errand
 
 
-async def run(reactor: Any, host: str, port: int, connect: Connect, errand: Errand, timeout: float | None) -> int:
+async def run(reactor: Any, way: Way, connect: Connect, errand: Errand, timeout: float | None) -> int:
     """Connect, do the errand, and return the exit code. `timeout` in seconds."""
     protocol = ClientProtocol(connect, errand, reactor)
-    dialling = connectProtocol(HostnameEndpoint(reactor, host, port), protocol)
+    dialling = connectProtocol(way.endpoint(reactor, protocol.say), protocol)
     late = None if timeout is None else reactor.callLater(timeout, dialling.cancel)
     try:
         await dialling
-    except (ConnectError, DNSLookupError) as error:
-        print(f"cannot connect to {host} port {port}: {error}", file=sys.stderr)
+    except (ConnectError, DNSLookupError, CancelledError, TimeoutError) as error:
+        print(f"cannot connect to {way}: {str(error) or 'no answer in time'}", file=sys.stderr)
         return MISSED if late is not None and not late.active() else LOST
     finally:
         if late is not None and late.active():
@@ -226,11 +228,14 @@ def main(argv: Sequence[str] | None = None, program: str = "mgate") -> int:
     options = parser.parse_args(argv)
     try:
         connect, errand = _packets(options)
+        way = Way(options.host, options.port, tls_settings(options))
     except ValueError as error:
         parser.error(str(error))
+    except ConfigError as error:
+        parser.error("; ".join(error.problems))
 
     async def command(reactor: Any) -> None:
-        code = await run(reactor, options.host, options.port, connect, errand, options.timeout)
+        code = await run(reactor, way, connect, errand, options.timeout)
         if code != DONE:
             raise SystemExit(code)
 

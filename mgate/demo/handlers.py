@@ -1,4 +1,4 @@
-"""The three handlers of `mgate demo`. Read them as an example: this is all that it takes to write rules.
+"""The handlers of `mgate demo`. Read them as an example: this is all that it takes to write rules.
 
 A handler overrides the hooks that it cares about. A hook that returns nothing agrees; one that raises `Denied` refuses,
 and the device is told why in the words of its protocol. Handlers stand in a list, and all of them must agree.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import hmac
 
 from mgate.handler import Denied, Handler, Message, Session
+from mgate.handlers.certificate import CertificateHandler
 
-__all__ = ["HANDLERS", "Accounts", "OwnTopics", "Plant"]
+__all__ = ["CERTIFIED", "HANDLERS", "Accounts", "OwnTopics", "Plant"]
 
 
 class Accounts(Handler):
@@ -54,3 +55,6 @@ class Plant(Handler):
 
 HANDLERS: tuple[tuple[str, Handler], ...] = (("accounts", Accounts()), ("own-topics", OwnTopics()), ("plant", Plant()))
 """In the order in which they are asked, with the names that the demo shows."""
+
+CERTIFIED: tuple[tuple[str, Handler], ...] = (("certificate", CertificateHandler("username=cn")), *HANDLERS[1:])
+"""Where devices have certificates: the user name is the common name, so that the other rules stay as they are."""

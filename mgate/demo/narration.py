@@ -75,15 +75,15 @@ class Narrator:
         """The hook `ask`, which tells what it answered."""
 
         def told(session: Session, *arguments: Any) -> Any:
-            asked = arguments[0] if arguments else _user(session)
-            topics = asked if isinstance(asked, list) else [asked]
             try:
                 answer = ask(session, *arguments)
             except Denied as denied:
+                topics = _topics(session, arguments)
                 for topic in topics:
                     self._tell(session, hook, topic, denied, name)
                 raise
             if tell_agreed or answer is not None:
+                topics = _topics(session, arguments)
                 answers = answer if isinstance(answer, list) else [answer] * len(topics)
                 for topic, one in zip(topics, answers, strict=True):
                     self._tell(session, hook, topic, one, name)
@@ -97,13 +97,17 @@ class Narrator:
         elif isinstance(answer, Message) and answer.topic is not None:
             self.line(session.id, hook, topic, "rewritten", f"{name}: to {answer.topic}", YELLOW)
         else:
-            self.line(session.id, hook, topic, "ok", "", GREEN)
+            certified = hook == "auth_connect" and session.certificate is not None
+            self.line(
+                session.id, hook, topic, "ok", f"{name}: {session.certificate.subject}" if certified else "", GREEN
+            )
 
     def _logged(self, event: Mapping[str, Any]) -> None:
         """What the gateway logs. Refusals of handlers were told when they were made."""
         fields = event["journal"]
         if fields["event"] == "reject" and not fields["handler"]:
-            self.line(fields["client"], "(gateway)", "", "REFUSED", fields["text"] or fields["reason"], RED)
+            who = "(TLS)" if fields["reason"].startswith("tls_") else "(gateway)"
+            self.line(fields["client"] or fields["peer"], who, "", "REFUSED", fields["text"] or fields["reason"], RED)
         elif fields["event"] == "suppressed":
             self.line("", "(gateway)", "", "REFUSED", f"{fields['suppressed']} more: {fields['reason']}", RED)
         elif fields["event"] == "fault":
@@ -119,6 +123,12 @@ class _Farewells(Handler):
 
     def disconnect(self, session: Session, reason: str) -> None:
         self._narrator.line(session.id, "disconnect", "", "gone", reason.replace("_", " "))
+
+
+def _topics(session: Session, arguments: tuple[Any, ...]) -> list[str]:
+    """What a hook was asked about; for a login, who it is by now: a handler may have said."""
+    asked = arguments[0] if arguments else _user(session)
+    return asked if isinstance(asked, list) else [asked]
 
 
 def _user(session: Session) -> str:

@@ -1,70 +1,54 @@
 """`mgate demo`: a broker, the gateway in front of it with three example handlers, and what to type next.
 
-Everything listens on the loopback interface and lives in memory.
+Everything listens on the loopback interface and lives in memory, but for the certificates: see `mgate.demo.encrypted`.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
 from twisted.internet.error import CannotListenError
-from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater, react
 from twisted.logger import globalLogBeginner
 
 from mgate.demo.broker import BrokerFactory
-from mgate.demo.handlers import HANDLERS, Accounts
-from mgate.demo.narration import HEADINGS, Narrator
+from mgate.demo.encrypted import Encrypted
+from mgate.demo.handlers import CERTIFIED, HANDLERS
+from mgate.demo.narration import Narrator
+from mgate.demo.script import HOST, PORTS, Place, lines
+from mgate.handler import Handler
 from mgate.logs import line_observer
 from mgate.mqtt.protocol import MqttDeviceFactory
 from mgate.policy import Policy
 
 __all__ = ["run"]
 
-LOOPBACK = "127.0.0.1"
-BROKER_PORT, GATEWAY_PORT = 1883, 1884
-
-BANNER = """\
-mgate demo - in memory, on this computer only, until you press Ctrl-C
-
-    your clients  ->  mgate on {host}:{port}  ->  demo broker, not for production, on {host}:{broker}
-
-Users: alice (password wonderland) and bob (password builder). The rules, in {handlers}:
-    accounts     only these two may connect
-    own-topics   publish and read below your own name; news/# is for reading only
-    plant        what you publish below <name>/up/ reaches the broker below plant/
-"""
-
-STEPS = (
-    ("Watch what reaches the broker, in a terminal of its own", "sub", "{broker}", "-t '#' -v", ""),
-    ("A publish that is allowed", "pub", "{port}", "-u alice -P wonderland -q 1 -t alice/hello -m hi", ""),
-    ("A publish that is refused", "pub", "{port}", "-u alice -P wonderland -q 1 -t bob/hello -m hi", ""),
-    ("A topic that is rewritten", "pub", "{port}", "-u alice -P wonderland -q 1 -t alice/up/temperature -m 21", ""),
-    ("Three filters, of which one is refused", "sub", "{port}",
-     "-u alice -P wonderland -t 'alice/#' -t 'bob/#' -t 'news/#' -W 3", " -d"),
-    ("A login that is refused", "pub", "{port}", "-u alice -P sesame -t alice/hello -m hi", ""),
-)  # fmt: skip
-"""What to type: title, command, at which port, the rest of the line, and what Mosquitto's client needs to tell all."""
-
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Start everything, and serve until Ctrl-C.
 
     Returns:
-        0 after Ctrl-C or SIGTERM, 1 if the wanted port is taken. Wrong usage exits with 2.
+        0 after Ctrl-C or SIGTERM, 1 if the wanted port is taken or certificates cannot be written. Wrong usage exits
+        with 2.
     """
-    parser = argparse.ArgumentParser(prog="mgate demo", description="A broker, mgate in front of it, example handlers.")
-    parser.add_argument(
-        "--port", type=_port, help=f"where mgate listens, 0 for any free port; default: {GATEWAY_PORT}, or a free one"
+    parser = argparse.ArgumentParser(
+        prog="mgate demo",
+        description="A broker, mgate in front of it with example handlers, and what to type to see them judge. There "
+        f"is TLS on port {PORTS['TLS']} and mutual TLS on port {PORTS['mutual TLS']} too, or on free ones, with "
+        "certificates that are made for the demo and removed at its end.",
     )
+    parser.add_argument(
+        "--port", type=_port,
+        help=f"where mgate listens without TLS; default: {PORTS['mgate']}, or a free one; 0: free ones, with TLS too",
+    )  # fmt: skip
     parser.add_argument("--no-color", action="store_true", help="no colours, not even on a terminal")
     options = parser.parse_args(argv)
     color = sys.stdout.isatty() and not options.no_color and "NO_COLOR" not in os.environ
@@ -78,77 +62,76 @@ def run(argv: Sequence[str] | None = None) -> int:
 async def _serve(reactor: Any, wanted: int | None, color: bool) -> None:
     """Listen, tell what to type, and wait for ever."""
     await deferLater(reactor, 0)  # from here on the reactor runs and hears Ctrl-C
-    broker = BrokerFactory(reactor)
-    broker_port = await _listen(reactor, broker, BROKER_PORT, 0)
-    target = TCP4ClientEndpoint(reactor, LOOPBACK, broker_port.getHost().port)
+    _hear_hangups()
+    parts = AsyncExitStack()
+    reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(parts.aclose()))
     narrator = Narrator(_say, color)
-    gateway = MqttDeviceFactory(reactor, [target], Policy(narrator.watch(HANDLERS)), journal=narrator.journal)
+    broker = BrokerFactory(reactor)
+    parts.push_async_callback(broker.reset_all)
+    ports = {"broker": await _listen(reactor, parts, broker, PORTS["broker"], 0)}
+    target = TCP4ClientEndpoint(reactor, HOST, ports["broker"])
+
+    def gateway(name: str, handlers: Sequence[tuple[str, Handler]]) -> MqttDeviceFactory:
+        policy = Policy(narrator.watch(handlers))
+        return MqttDeviceFactory(reactor, [target], policy, listener=name, journal=narrator.journal)
+
+    plain = gateway("mqtt", HANDLERS)
     try:
-        port = await _listen(reactor, gateway, *((GATEWAY_PORT, 0) if wanted is None else (wanted,)))
+        numbers = (PORTS["mgate"], 0) if wanted is None else (wanted,)
+        ports["mgate"] = await _listen(reactor, parts, plain, *numbers)
     except CannotListenError as error:
-        print(f"mgate demo: cannot listen on port {wanted}: {error.socketError.strerror}", file=sys.stderr)
-        raise SystemExit(1) from None
-
-    async def stop() -> None:
-        await port.stopListening()
-        await broker_port.stopListening()
-        await broker.reset_all()
-        _say("\nmgate demo: stopped")
-
-    reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(stop()))
-    _tell(port.getHost().port, broker_port.getHost().port, wanted)
+        raise _failed(f"cannot listen on port {wanted}: {error.socketError.strerror}") from None
+    encrypted = Encrypted(reactor, narrator.journal, parts)
+    try:
+        await encrypted.start()
+    except OSError as error:
+        raise _failed(f"cannot write certificates: {error}") from None
+    for name, handlers, mutual in (("TLS", HANDLERS, False), ("mutual TLS", CERTIFIED, True)):
+        factory = encrypted.around(gateway(name, handlers), mutual=mutual)
+        numbers = (0,) if wanted == 0 else (PORTS[name], 0)
+        ports[name] = await _listen(reactor, parts, factory, *numbers)
+    for text in lines(Place(ports, encrypted.folder, wanted)):
+        _say(text)
+    reactor.addSystemEventTrigger("after", "shutdown", _say, "\nmgate demo: stopped")
     await Deferred()
 
 
-async def _listen(reactor: Any, factory: Factory, *numbers: int) -> Any:
-    """Listen on the first of these ports that is free.
+def _failed(text: str) -> SystemExit:
+    """What ends the command, after telling why."""
+    print(f"mgate demo: {text}", file=sys.stderr)
+    return SystemExit(1)
+
+
+async def _listen(reactor: Any, parts: AsyncExitStack, factory: Any, *numbers: int) -> int:
+    """Listen on the first of these ports that is free, until the demo ends, and return it.
 
     Raises:
         CannotListenError: none is.
     """
-    for number in numbers[:-1]:
+    for number in numbers:
         try:
-            return await TCP4ServerEndpoint(reactor, number, interface=LOOPBACK).listen(factory)
+            port = await TCP4ServerEndpoint(reactor, number, interface=HOST).listen(factory)
         except CannotListenError:
-            continue
-    return await TCP4ServerEndpoint(reactor, numbers[-1], interface=LOOPBACK).listen(factory)
+            if number == numbers[-1]:
+                raise
+        else:
+            break
+    parts.push_async_callback(maybeDeferred, port.stopListening)
+    return int(port.getHost().port)
 
 
-def _tell(port: int, broker: int, wanted: int | None) -> None:
-    handlers = sys.modules[Accounts.__module__].__file__ or ""
-    _say(BANNER.format(host=LOOPBACK, port=port, broker=broker, handlers=_short(handlers)))
-    for number, default, name in ((broker, BROKER_PORT, "the broker"), (port, wanted or GATEWAY_PORT, "mgate")):
-        if number != default and wanted != 0:
-            _say(f"Port {default} is taken, so {name} listens on {number}.\n")
-    _say("Type these in a second terminal: of each pair the first line if you have Mosquitto's clients, or the second.")
-    for number, (title, command, where, rest, verbosely) in enumerate(STEPS, 1):
-        at = where.format(port=port, broker=broker)
-        _say(f"\n{number}. {title}:")
-        _say(f"    mosquitto_{command} -V mqttv5 -p {at} {rest}{verbosely}")
-        _say(f"    {_client()} {command} -p {at} {rest}")
-    _say(f"\nEvery decision, as it happens:\n\n{HEADINGS}")
-
-
-def _client() -> str:
-    """How this installation's client is started from the same folder, whether or not its commands are on the path."""
-    beside = os.path.join(os.path.dirname(sys.executable), "mgate")
-    if not os.path.exists(beside):
-        return f"{_short(sys.executable)} -m mgate"
-    found = shutil.which("mgate")
-    return "mgate" if found is not None and os.path.samefile(found, beside) else _short(beside)
-
-
-def _short(path: str) -> str:
-    """A path as one would type it here."""
-    relative = os.path.relpath(path)
-    return path if relative.startswith("..") else relative
+def _hear_hangups() -> None:
+    """A terminal that is closed ends the demo as SIGTERM does, or the keys would stay; nohup goes on meaning nohup."""
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) is signal.SIG_DFL:
+        signal.signal(hangup, signal.getsignal(signal.SIGTERM))
 
 
 def _say(text: str) -> None:
     try:
         print(text, flush=True)
-    except BrokenPipeError:
-        # Nobody reads any more, as behind `| head`: end as if they had pressed Ctrl-C.
+    except OSError:
+        # Nobody reads any more, as behind `| head` or in a window that was closed: end as if they had pressed Ctrl-C.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         signal.raise_signal(signal.SIGINT)
 

@@ -32,6 +32,7 @@ class Lane:
         out: bytes for the far side, in order. reply: bytes back to the near side.
         journey, question: the packet whose handler is thinking.
         asked: a handler had to think about a packet of the chunk that is being taken apart.
+        resting: others have their turn first; what is held goes on in another.
         blocked: nothing moves in this direction until the relay is asked with `answer`.
         held: bytes that came meanwhile, not looked at yet.
         ended: the near side said DISCONNECT, or the connection is over: what still comes is dropped.
@@ -45,8 +46,8 @@ class Lane:
 
     __slots__ = (
         "_have", "_need", "_parts", "aliases", "asked", "blocked", "counts", "direction", "ended", "held", "hook",
-        "journey", "lowered", "notice", "open", "out", "ping", "question", "reply", "swallowed", "waiting",
-        "waiting_size",
+        "journey", "lowered", "notice", "open", "out", "ping", "question", "reply", "resting", "swallowed",
+        "waiting", "waiting_size",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +64,7 @@ class Lane:
         self.question: Question | None = None
         self.asked = False
         self.blocked = False
+        self.resting = False
         self.ended = False
         self.held = b""
         self.swallowed: set[int] | None = None
@@ -89,6 +91,10 @@ class Lane:
         """Bytes came while nothing moves."""
         if not self.ended:
             self.held += data
+
+    def rest(self) -> None:
+        """Enough for one turn."""
+        self.blocked = self.resting = True
 
     def keep(self, data: bytes, start: int, need: int) -> None:
         """Remember the beginning of a packet, which is the end of a chunk.

@@ -287,7 +287,7 @@ class MqttDeviceFactory(ServerFactory):
             self._by_host[session.peer.host] = left
         else:
             self._by_host.pop(session.peer.host, None)
-        if protocol.relay.state != NEW:
+        if session.version:  # a CONNECT was read: without one there was nobody, only a connection
             self.journal.event(
                 "disconnect",
                 reason=reason,

@@ -47,6 +47,9 @@ HELD_MOST = 64 * 1024
 """Bytes held behind a question, from which on no more should be read."""
 ASKED_WINDOW = 256
 """Bytes to look ahead while handlers think about packets: what is behind the next question is looked at again."""
+TURN = 64
+"""Packets that somebody watches which one connection may have judged in a turn of the reactor: a chunk of 64 KiB may
+hold 30,000, each of which can cost 100 us."""
 AWAITED_MOST = 256 * 1024
 """Bytes kept for notifications until the target acknowledges, from which on no more should be read."""
 
@@ -158,6 +161,13 @@ class MqttRelay:
         self._active, self._data, self.judged = outer
         return self._outcome(lane)
 
+    def go_on(self, direction: Direction) -> Outcome:
+        """The others had their turn; see `Outcome.again`."""
+        lane = self.up if direction is Direction.UPLINK else self.down
+        if not lane.resting or lane.journey is not None or self.state == CLOSED:
+            return Outcome()
+        return self.answer(direction, None)
+
     def answer(self, direction: Direction, answer: object) -> Outcome:
         """The question of this direction was decided (`TimedOut`: it was not), or the other direction released it."""
         lane = self.up if direction is Direction.UPLINK else self.down
@@ -170,7 +180,7 @@ class MqttRelay:
         outer = self._active, self._data, self.judged
         self._active = lane
         lane.out, lane.reply = [], []
-        lane.blocked = lane.ended
+        lane.blocked, lane.resting = lane.ended, False
         if lane.journey is not None:
             journey, lane.journey, lane.question = lane.journey, None, None
             try:
@@ -191,6 +201,7 @@ class MqttRelay:
         self._active = lane
         clean = end = start
         need, error = 0, None
+        judged = 0
         spans: list[Span] = []
         try:
             if self.state != OPEN:
@@ -217,6 +228,9 @@ class MqttRelay:
                             lane.out.append(memoryview(data)[clean:position])
                         clean = stop
                         self.run(lane, journey)
+                        judged += 1
+                        if judged >= TURN and not lane.blocked and clean < len(data):
+                            lane.rest()
                         if lane.blocked:
                             counts[head >> 4] -= length_hint(rest)
                             lane.hold(data[clean:])
@@ -308,7 +322,7 @@ class MqttRelay:
 
     def _outcome(self, lane: Lane) -> Outcome:
         """What has gathered since the last one."""
-        outcome = Outcome(lane.out, b"".join(lane.reply), lane.question, self.closing, self._released)
+        outcome = Outcome(lane.out, b"".join(lane.reply), lane.question, self.closing, self._released, lane.resting)
         lane.out = lane.reply = NOTHING
         self._releasing, self._released = self._released, False
         return outcome

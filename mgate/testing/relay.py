@@ -102,6 +102,8 @@ class RelayProbe(Probe[Effect]):
             outcome.question.listen(partial(self._answered, direction, effect))
         if answers:
             self._apply(DOWNLINK, self.relay.receive(DOWNLINK, answers), effect)
+        if outcome.again:
+            self._apply(direction, self.relay.go_on(direction), effect)
         if outcome.release:
             self._apply(UPLINK, self.relay.answer(UPLINK, None), effect)
         if self.relay.said_goodbye:

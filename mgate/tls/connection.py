@@ -103,6 +103,7 @@ class RevocationConnection(SSL.Connection):
         self._objection: tuple[str, str] | None = None
         self._alert: bytes | None = None
         self._held_bytes = 0
+        self._behind: SSL.Error | None = None
         self._asked: Deferred[None] | None = None
         self._stop_timer: Callable[[], object] = _nothing
         self._unwatch: Callable[[], object] = _nothing
@@ -188,6 +189,8 @@ class RevocationConnection(SSL.Connection):
                 self._give_up()
         if not buf or self.state in (REFUSED, GONE):
             return len(buf)
+        if isinstance(self._behind, SSL.WantReadError):
+            self._behind = None
         return super().bio_write(buf)
 
     def bio_read(self, bufsiz: int) -> bytes:
@@ -212,14 +215,23 @@ class RevocationConnection(SSL.Connection):
             raise
 
     def recv(self, bufsiz: int, flags: int | None = None) -> bytes:
-        """Decrypt, once the handshake is over."""
+        """Decrypt, once the handshake is over: all records that are there, because what is given at once makes its
+        way through the gateway once."""
         if self.state != ESTABLISHED:
             raise SSL.WantReadError()
+        records: list[bytes] = []
         try:
-            return super().recv(bufsiz, flags)
+            if self._behind is not None:
+                raise self._behind
+            while True:
+                records.append(super().recv(bufsiz, flags))
         except SSL.Error as error:
-            self._ended(error)
-            raise
+            if not records:
+                self._behind = None
+                self._ended(error)
+                raise
+            self._behind = error.with_traceback(None)  # which would keep this connection alive
+        return b"".join(records)
 
     def bio_shutdown(self) -> None:
         """The transport is lost."""

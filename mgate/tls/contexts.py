@@ -8,11 +8,9 @@ Rules:
 3. ALPN chooses ours if the device offers it, and goes on without if it does not (RFC 7301 section 3.2 would end the
    connection; there are devices that offer names which no server knows).
 4. Nothing changes once it is made: OpenSSL shares contexts between connections, and calls into them. A reload makes
-   new `ServerContexts` and puts them into `Reloadable`. A connection keeps those that made it.
+   new `ServerContexts`. A connection keeps those that made it.
 
-`mgate.listeners` makes them and wraps a factory::
-
-    TLSMemoryBIOFactory(Reloadable(ServerContexts(settings, checker, [b"mqtt"], reactor)), False, factory)
+`mgate.entrance` makes them, and puts them around the factory of a listener.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ from mgate.tls.credentials import Credentials, Files
 from mgate.tls.identity import Identity, identify
 from mgate.tls.settings import ServerTls
 
-__all__ = ["Reloadable", "ServerContexts", "identity_of"]
+__all__ = ["ServerContexts", "identity_of"]
 
 CIPHERS = b":".join(
     b"ECDHE-%s-%s" % (authentication, cipher)
@@ -47,6 +45,10 @@ CIPHERS = b":".join(
 """For TLS 1.2. Those of TLS 1.3 are all good."""
 TLS13_CIPHERS = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 OPTIONS = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET
+SOME_NAMES = (
+    "client certificates are demanded for some server names only: "
+    "who asks for another name, or for none, is served without one"
+)
 LONGEST_CHAIN = 8
 """Certificates between that of a device and the trust anchor."""
 
@@ -98,6 +100,8 @@ class ServerContexts:
         self._default, self._by_name = self._contexts(settings, files)
         if files.problems:
             raise ConfigError(list(dict.fromkeys(files.problems)))
+        if not settings.client_ca_file and any(name.client_ca_file for name in settings.server_name):
+            files.notes.append(SOME_NAMES)
         self.notes = tuple(dict.fromkeys(files.notes))
         if settings.server_name or settings.strict_sni:
             assert self._default is not None
@@ -218,18 +222,6 @@ class ServerContexts:
                 verify.demand(connection)
             else:
                 connection.set_verify(verify.MODE)
-
-
-@implementer(IOpenSSLServerConnectionCreator)
-class Reloadable:
-    """Makes connections with what was loaded last. The listener's factory keeps it; a reload assigns `current`."""
-
-    def __init__(self, current: ServerContexts) -> None:
-        self.current = current
-
-    def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        """Called by TLSMemoryBIOFactory for each device that connects."""
-        return self.current.serverConnectionForTLS(protocol)
 
 
 def identity_of(connection: RevocationConnection) -> Identity | None:

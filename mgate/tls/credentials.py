@@ -54,6 +54,10 @@ class Credentials:
         return tuple(str(name.value).lower() for name in sans if isinstance(name, x509.DNSName | x509.IPAddress))
 
 
+PRIVATE = b"PRIVATE KEY-----"
+"""A key stands in the file, whatever the file is said to be."""
+
+
 class Files:
     """Reads the files of one configuration, and collects what is wrong with them.
 
@@ -82,7 +86,7 @@ class Files:
             given, missing = (cert_file, "key_file") if cert_file else (key_file, "cert_file")
             self.problems.append(f"{given}: there is no {missing} to it" if given else "no cert_file and no key_file")
             return None
-        chain = self._certificates(cert_file)
+        chain = self._certificates(cert_file, allow_insecure_key)
         key = self._key(key_file, allow_insecure_key)
         if not chain or key is None:
             return None
@@ -104,9 +108,11 @@ class Files:
             self.problems.append(f"{ca_file}: every certificate has expired")
         return tuple(found)
 
-    def _certificates(self, path: str) -> Sequence[x509.Certificate]:
+    def _certificates(self, path: str, allow_insecure: bool = True) -> Sequence[x509.Certificate]:
         data = self._read(path)
         if data is None:
+            return ()
+        if PRIVATE in data and not allow_insecure and self._read(path, secret=True) is None:
             return ()
         try:
             found = x509.load_pem_x509_certificates(data)

@@ -32,6 +32,7 @@ from mgate.tls.status import Finding, Status, Unusable
 __all__ = [
     "MAX_CRL",
     "RevokedSerials",
+    "check_whole",
     "delta_distribution_points",
     "distribution_points",
     "load_crl",
@@ -121,6 +122,17 @@ def verify_crl(
     check_critical(crl.extensions, _LIST_EXTENSIONS, "the CRL")
     if not crl.is_signature_valid(issuer.public_key()):  # type: ignore[arg-type]  # of any kind: TypeError
         raise Unusable("the signature of the CRL is wrong")
+
+
+def check_whole(crl: x509.CertificateRevocationList, *, now: float, skew: float = 300.0) -> None:
+    """Check what can be checked of a CRL before it is known whose certificates it is asked about.
+
+    Raises:
+        Unusable: it is a delta, or out of date.
+    """
+    if extension(crl.extensions, x509.DeltaCRLIndicator) is not None:
+        raise Unusable("it is a delta CRL, which says nothing by itself")
+    check_times(crl.last_update_utc, _end(crl), now, skew, "the CRL")
 
 
 @dataclass(frozen=True, slots=True)

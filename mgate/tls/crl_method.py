@@ -28,7 +28,14 @@ from mgate.tls import crl
 from mgate.tls.fetch import Fetcher
 from mgate.tls.finding_cache import FindingCache
 from mgate.tls.held_crl import CrlFile, CrlSource, CrlUrl, HeldCrl, InThread
-from mgate.tls.revocation_method import CertificateKey, Coalesced, IssuerKeys, Report, RevocationCounters
+from mgate.tls.revocation_method import (
+    CertificateKey,
+    Coalesced,
+    IssuerKeys,
+    Report,
+    RevocationCounters,
+    RevocationMethod,
+)
 from mgate.tls.settings import Revocation
 from mgate.tls.status import Finding, Status, Unusable
 
@@ -76,10 +83,10 @@ class CrlMethod:
         self._held: OrderedDict[tuple[str, bytes, bytes], HeldCrl] = OrderedDict()
         self._started = False
         self._named = lru_cache(maxsize=NAMED)(_named)
-        if settings.offline_crl_file:
-            _check_offline(settings.offline_crl_file)
         self._points_signer = _signer("crl_distribution_points_issuer_cert_file", settings)
         self._offline_signer = _signer("offline_crl_issuer_cert_file", settings)
+        if settings.offline_crl_file:
+            _check_offline(settings.offline_crl_file, self._offline_signer, now())
 
     def cached(self, certificate: Certificate, issuer: Certificate) -> Finding | None:
         """RevocationMethod."""
@@ -105,6 +112,20 @@ class CrlMethod:
     def renew(self, certificate: Certificate, issuer: Certificate) -> Deferred[Finding]:
         """RevocationMethod."""
         return self.check(certificate, issuer)
+
+    def inherit(self, previous: RevocationMethod) -> None:
+        """RevocationMethod: a CRL that was verified goes on counting until a newer one is, over reloads too."""
+        if not isinstance(previous, CrlMethod):
+            return
+        for (url, _, _), old in previous._held.items():
+            configured = self._settings.crl_distribution_points
+            mine = url in configured if configured else True
+            if old.serials is None or not (mine if url else self._settings.offline_crl_file and not configured):
+                continue
+            signer = self._points_signer if configured else None if url else self._offline_signer
+            held = self._hold(url, old.issuer, signer, bool(configured) or not url)
+            if held.take_over(old):
+                held.load(BACKGROUND)
 
     def start(self) -> None:
         """RevocationMethod: CRLs are read again before they end."""
@@ -168,7 +189,7 @@ class CrlMethod:
             if url:
                 source = CrlUrl(url, self._fetcher, trusted)
             held = self._held[name] = HeldCrl(
-                source, signer, self._clock, now=self._now, in_thread=self._in_thread, report=self._report,
+                source, issuer, signer, self._clock, now=self._now, in_thread=self._in_thread, report=self._report,
                 counters=self._counters, changed=lambda: self._found_revoked(issuer_key, None),
             )  # fmt: skip
             if self._started:
@@ -195,11 +216,14 @@ def _signer(setting: str, settings: Revocation) -> Certificate | None:
         raise ConfigError([f"{path}:{setting}: is no certificate in PEM"]) from None
 
 
-def _check_offline(path: str) -> None:
+def _check_offline(path: str, signer: Certificate | None, now: float) -> None:
     try:
         with Path(path).open("rb") as file:
-            crl.load_crl(file.read(crl.MAX_CRL + 1))
-    except OSError as error:
-        raise ConfigError([f"{path}:offline_crl_file: cannot be read: {error.strerror or error}"]) from None
+            read = crl.load_crl(file.read(crl.MAX_CRL + 1))
+        crl.check_whole(read, now=now)
+        if signer is not None:
+            crl.verify_crl(read, signer, now=now)
     except Unusable as error:
         raise ConfigError([f"{path}:offline_crl_file: {error}"]) from None
+    except (OSError, ValueError) as error:  # a NUL in the path is a ValueError
+        raise ConfigError([f"{path}:offline_crl_file: cannot be read: {getattr(error, 'strerror', error)}"]) from None

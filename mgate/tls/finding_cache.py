@@ -48,6 +48,10 @@ class FindingCache:
         found = self._findings.get(key)
         return found[1] if found is not None else 0.0
 
+    def forget(self, key: Hashable) -> None:
+        """There is something better to say, under another key."""
+        self._findings.pop(key, None)
+
     def put(self, key: Hashable, finding: Finding) -> float:
         """Keep a finding; returns until when, 0 if not at all.
 

@@ -106,6 +106,7 @@ class HeldCrl:
 
     Args:
         source: where it is read from.
+        issuer: whose certificates it is asked about.
         signer: who signed it.
         clock: IReactorTime.
         now: POSIX time in seconds.
@@ -116,6 +117,7 @@ class HeldCrl:
     def __init__(
         self,
         source: CrlSource,
+        issuer: Certificate,
         signer: Certificate,
         clock: Any,
         *,
@@ -128,6 +130,7 @@ class HeldCrl:
         self.serials: crl.RevokedSerials | None = None
         self.detail = ""
         """Why it could not be read the last time."""
+        self.issuer = issuer
         self._source = source
         self._signer = signer
         self._clock = clock
@@ -154,6 +157,13 @@ class HeldCrl:
         """Whether there is none that holds, and it is worth a try, because none has just failed."""
         now = self._now()
         return now >= self._quiet_until and (self.serials is None or self.serials.next_update <= now)
+
+    def take_over(self, previous: HeldCrl) -> bool:
+        """Begin with what another has verified by the same signer; returns whether there was anything to take."""
+        if self.serials is not None or previous.serials is None or previous._signer != self._signer:
+            return False
+        self.serials = previous.serials
+        return True
 
     def keep_up_to_date(self, deadline: float) -> None:
         """Begin to read it again in the background; each reading has `deadline` seconds."""

@@ -10,7 +10,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from os import urandom
 from typing import Any
 
@@ -22,7 +22,14 @@ from mgate.tls import ocsp
 from mgate.tls.fetch import Fetcher
 from mgate.tls.fetch_rules import FetchError
 from mgate.tls.finding_cache import FindingCache
-from mgate.tls.revocation_method import CertificateKey, Coalesced, IssuerKeys, Report, RevocationCounters
+from mgate.tls.revocation_method import (
+    CertificateKey,
+    Coalesced,
+    IssuerKeys,
+    Report,
+    RevocationCounters,
+    RevocationMethod,
+)
 from mgate.tls.settings import Revocation
 from mgate.tls.status import Finding, Status, Unusable
 
@@ -66,13 +73,16 @@ class OcspMethod:
         self._keys = IssuerKeys()
         self._asking = Coalesced("ocsp")
         self._scope = ("ocsp", settings.ocsp_responder_url, settings.ocsp_method, settings.require_nonce)
+        # What a responder said holds for all who would ask it. That it could not be asked depends on who may ask whom.
+        self._failing = (*self._scope, settings.allowed_networks, settings.allowed_ports, settings.deadline)
 
     def cached(self, certificate: Certificate, issuer: Certificate) -> Finding | None:
         """RevocationMethod."""
-        finding = self._cache.get(self._in_cache(self._keys.key(certificate, issuer)))
+        key = self._keys.key(certificate, issuer)
+        finding = self._cache.get((self._scope, key))
         if finding is None and not self._urls(certificate):
             return Finding(Status.UNAVAILABLE, source="ocsp", detail="the certificate names no responder")
-        return finding
+        return finding if finding is not None else self._cache.get((self._failing, key))
 
     def check(self, certificate: Certificate, issuer: Certificate) -> Deferred[Finding]:
         """RevocationMethod."""
@@ -84,12 +94,16 @@ class OcspMethod:
         if not self._urls(certificate):
             return None
         now = self._now()
-        left = self._cache.expires(self._in_cache(self._keys.key(certificate, issuer))) - now
+        key = self._keys.key(certificate, issuer)
+        left = max(self._cache.expires((scope, key)) for scope in (self._scope, self._failing)) - now
         return now + min(left * ASKED_AGAIN, LATEST) if left > 0 else now + NOT_KEPT
 
     def renew(self, certificate: Certificate, issuer: Certificate) -> Deferred[Finding]:
         """RevocationMethod."""
         return self.check(certificate, issuer)
+
+    def inherit(self, previous: RevocationMethod) -> None:
+        """RevocationMethod; what responders have said is in the memory that all checkers share."""
 
     def start(self) -> None:
         """RevocationMethod; nothing is done without being asked."""
@@ -97,9 +111,6 @@ class OcspMethod:
     def stop(self) -> None:
         """RevocationMethod."""
         self._asking.stop()
-
-    def _in_cache(self, key: CertificateKey) -> Hashable:
-        return (self._scope, key)
 
     def _urls(self, certificate: Certificate) -> list[str]:
         configured = self._settings.ocsp_responder_url
@@ -119,9 +130,10 @@ class OcspMethod:
                 self._report("ocsp_failed", detail)
         if finding is None:
             finding = Finding(Status.UNAVAILABLE, source="ocsp", detail=detail)
-            if self._cache.get(self._in_cache(key)) is not None:
-                return finding  # asked again too early: what is known still holds
-        self._cache.put(self._in_cache(key), finding)
+            self._cache.put((self._failing, key), finding)
+            return finding
+        self._cache.put((self._scope, key), finding)
+        self._cache.forget((self._failing, key))
         if finding.status is Status.REVOKED:
             self._found_revoked(key.issuer_key, key)
         return finding

@@ -108,6 +108,12 @@ class RevocationChecker:
             )  # fmt: skip
             self._methods.append((method, depth(settings)))
 
+    def inherit(self, previous: RevocationChecker) -> None:
+        """Begin with what another checker has learnt; `mgate.tls.checkers` calls it at a reload, before `start`."""
+        for method, _ in self._methods:
+            for other, _ in previous._methods:
+                method.inherit(other)
+
     def start(self) -> None:
         """Begin to refresh CRLs and to ask again about live sessions; the service calls it."""
         for method, _ in self._methods:

@@ -97,6 +97,9 @@ class RevocationMethod(Protocol):
     def renew(self, certificate: Certificate, issuer: Certificate) -> Deferred[Finding]:
         """As `check`, but asks although there is an answer in memory, and keeps that one if nobody can be asked."""
 
+    def inherit(self, previous: RevocationMethod) -> None:
+        """Begin with what another object of the same method has learnt, as far as it holds under these settings."""
+
     def start(self) -> None:
         """Begin what the method does in the background."""
 

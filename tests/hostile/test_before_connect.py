@@ -75,6 +75,21 @@ class BeforeConnect(HostileTest):
             self.assertEqual(gateway.refusals, 40)
             self.assertEqual(gateway.counters.target_dials, 0)
 
+    async def test_who_never_said_connect_is_no_event(self) -> None:
+        gateway = await self.gateway()
+        device = await gateway.device()
+        device.reset()
+        await gateway.released()
+        stranger = await gateway.device()
+        stranger.send(b"GET / HTTP/1.1\r\n\r\n")
+        await stranger.read_until_closed()
+        await gateway.released()
+        self.assertEqual(gateway.journal.events, [])
+        device = await gateway.connected()
+        device.send(wire.DISCONNECT)
+        await gateway.released()
+        self.assertEqual([name for name, _ in gateway.journal.events], ["connect", "disconnect"])
+
     async def claim(self, gateway: Gateway) -> bytes:
         device = await gateway.device()
         device.send(b"\x10\xff\xff\xff\x7f")

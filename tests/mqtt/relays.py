@@ -68,6 +68,7 @@ class Connection:
         relay, session, counters, notebook: the parts.
         closing: why the relay wants the link to end, or None.
         joined: how often the relay said that the target has accepted the connection.
+        turns: how often it left the rest of what it had for another turn.
         questions: the open ones, by direction.
     """
 
@@ -87,6 +88,7 @@ class Connection:
         self.relay = MqttRelay(self.session, policy, limits, choices, self.counters, self.notebook, topics)
         self.closing: GateError | None = None
         self.joined = 0
+        self.turns = 0
         self.questions: dict[Direction, Question] = {}
         self._to_target = b""
         self._to_device = b""
@@ -125,6 +127,9 @@ class Connection:
         if outcome.question is not None:
             self.questions[direction] = outcome.question
             outcome.question.listen(partial(self._answered, direction))
+        if outcome.again:
+            self.turns += 1
+            self._apply(direction, self.relay.go_on(direction))
         if outcome.release:
             self.joined += 1
             self._apply(UPLINK, self.relay.answer(UPLINK, None))

@@ -16,7 +16,7 @@ from mgate.mqtt.choices import Choices
 from mgate.mqtt.connecting import ASKING, CLOSED, CONNECTING, NEW, OPEN
 from mgate.mqtt.packets import Auth, Connack, Connect, Pingreq, Publish, Subscribe
 from mgate.mqtt.properties import Properties, PropertyId
-from mgate.mqtt.relay import AWAITED_MOST, HELD_MOST
+from mgate.mqtt.relay import AWAITED_MOST, HELD_MOST, TURN
 from mgate.outcome import Direction, Outcome
 from tests import wire
 from tests.mqtt.relays import Asking, Connection, RelayTest, handler, interceptor, opened
@@ -323,6 +323,30 @@ class WaitingTests(RelayTest):
         sent = connection.up(publish("t", b"1") + publish("t", b"2") + publish("t", b"3"))
         self.assertEqual(seen, [b"1", b"2", b"3"])
         self.assertEqual(sent.to_device, publish("a", b"waits") + publish("a", b"is held"))
+
+    def test_a_connection_has_turns(self) -> None:
+        """Whatever one device sends at once, the others are served in between; nothing overtakes."""
+        numbers = range(1, 3 * TURN + 2)
+        messages = b"".join(publish("t", b"%d" % number, qos=1, packet_id=number) for number in numbers)
+        refusing = opened(handler(auth_publish=lambda *_: False))
+        self.check(refusing.up(messages), to_device=b"".join(map(puback, numbers)))
+        editing = opened(handler(auth_deliver=lambda *_: Message(payload=b"x")))
+        edited = b"".join(publish("t", b"x", qos=1, packet_id=number) for number in numbers)
+        self.check(editing.down(messages), to_device=edited)
+        for connection, counts in ((refusing, refusing.counters.packets_uplink),
+                                   (editing, editing.counters.packets_downlink)):  # fmt: skip
+            self.assertEqual((connection.turns, counts[3]), (3, len(numbers)))
+
+    def test_a_turn_that_comes_while_a_handler_thinks(self) -> None:
+        """It answers no question, and admits nothing."""
+        asking = Asking()
+        connection = opened(handler(auth_publish=asking))
+        connection.up(publish("t", b"1"), publish("t", b"2"))
+        self.assertEqual(connection.relay.go_on(UPLINK), Outcome())
+        self.check(connection.sent())
+        asking.admit()
+        asking.refuse(ValueError())
+        self.check(connection.sent(), to_target=publish("t", b"1"))
 
     def test_crowded(self) -> None:
         for direction, hook in ((UPLINK, "auth_publish"), (DOWNLINK, "auth_deliver")):

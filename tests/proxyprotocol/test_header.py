@@ -217,6 +217,10 @@ class EncodeTest(unittest.TestCase):
         self.assertEqual(encode(Header()), version_2(0x20, 0))
         self.assertEqual(encode(Header(alpn=b"mqtt")), version_2(0x21, 0, value(1, b"mqtt")))
         self.assertEqual(encode(V4, checksum=True), with_checksum(0x11, TCP4))
+        bare = Header(ssl=Ssl(SslClient.SSL, 2))
+        self.assertEqual(encode(bare), version_2(0x21, 0, value(0x20, b"\1\0\0\0\2")))
+        named = Header(ssl=Ssl(SslClient.SSL, 0, common_name="a"))
+        self.assertEqual(encode(named), version_2(0x21, 0, value(0x20, b"\1\0\0\0\0" + value(0x22, b"a"))))
 
     def test_ipv4_beside_ipv6_is_mapped(self) -> None:
         found = read(encode(Header(V4.source, V6.destination)))

@@ -28,6 +28,7 @@ from mgate.proxyprotocol.header import MAX_HEADER, Address, Header, Ssl, SslClie
 from mgate.proxyprotocol.outgoing import Device, HeaderFirst, Introducing, device_of, header_for
 from mgate.session import Peer, Session
 from mgate.testing.authority import Authority
+from mgate.tls.identity import identify
 from tests.gateway import Wire, eventually
 from tests.processes import free_port
 
@@ -103,16 +104,14 @@ class DeviceTest(SynchronousTestCase):
 
     def test_tls(self) -> None:
         transport = tls_transport()
-        certificate = Authority.root("root").issue("sensor-7").certificate
-        device = device_of(Session(peer=PEER, certificate=certificate), transport)
+        identity = identify(Authority.root("root").issue("sensor-7").certificate)
+        device = device_of(Session(peer=PEER, certificate=identity), transport)
         self.assertEqual(device[3:], ("sensor-7", True))
         self.assertEqual(device.tls_version, transport.getHandle().get_protocol_version_name())
 
     def test_a_name_is_cut(self) -> None:
-        certificate = Authority.root("root").issue("sensor").certificate
         identity = mock.Mock(common_name="\N{GREEK SMALL LETTER ALPHA}" * 60_000)
-        with mock.patch("mgate.tls.identity.identify", return_value=identity):
-            device = device_of(Session(peer=PEER, certificate=certificate), None)
+        device = device_of(Session(peer=PEER, certificate=identity), None)
         self.assertLess(len(header_for(device)), MAX_HEADER)
         self.assertTrue(device.common_name)
 

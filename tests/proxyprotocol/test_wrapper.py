@@ -196,7 +196,7 @@ class WrapperTest(SynchronousTestCase):
             transport.arrive(bytes(1000))
             self.assertLess(len(reader._data), MAX_HEADER)
 
-    def test_no_header_in_time(self) -> None:
+    def test_proxy_header_not_in_time(self) -> None:
         transport = self.connect()
         self.clock.advance(2.9)
         self.assertFalse(transport.aborted)

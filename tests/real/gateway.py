@@ -16,6 +16,9 @@ __all__ = ["HANDLERS", "ForClass", "Gateway", "Serve"]
 HANDLERS = Path(__file__).parent / "handlers"
 """Plugin files for the tests; each test class names those it wants."""
 
+LOG = {"lines_per_second": 10_000}
+"""Tests wait for the line of each refusal."""
+
 ATTEMPTS = 3
 """Somebody else may take a free port before the gateway does."""
 
@@ -28,14 +31,15 @@ class ForClass:
 
 
 class Serve(NamedTuple):
-    """One listener: who judges, and keys of its table in the file.
+    """One listener: who judges, and keys of its table in the file; a table, as of TLS, is a dict.
 
     Args:
-        target: a port of the loopback interface; the first argument of `Gateway` if None.
+        target: a port of the loopback interface, or an address as the file has it; the first argument of `Gateway` if
+            None.
     """
 
     handlers: Sequence[str] = ()
-    target: int | None = None
+    target: int | str | None = None
     keys: dict[str, Any] = {}  # noqa: RUF012
 
 
@@ -44,14 +48,14 @@ class Gateway:
 
     Args:
         test: a test, or a `ForClass`; the process ends with it.
-        target: the port of the broker.
+        target: the port of the broker, or its address.
         listeners: by name; a single one without handlers if left out.
 
     Attributes:
         ports: the port of each listener by name. port: that of the first one.
     """
 
-    def __init__(self, test: Any, target: int, **listeners: Serve) -> None:
+    def __init__(self, test: Any, target: int | str, **listeners: Serve) -> None:
         listeners = listeners or {"plain": Serve()}
         folder = tempfile.TemporaryDirectory(prefix="mgate-real-")
         test.addCleanup(folder.cleanup)
@@ -63,15 +67,15 @@ class Gateway:
             (plugins / file.name).chmod(0o600)
         for attempt in range(ATTEMPTS):
             self.ports = dict(zip(listeners, free_ports(len(listeners)), strict=True))
-            lines = [f"plugin_dirs = [{json.dumps(str(plugins))}]"]
+            lines = [f"plugin_dirs = {_toml([str(plugins)])}", f"log = {_toml(LOG)}"]
             for name, serve in listeners.items():
                 lines += [
                     "[[listener]]",
-                    f"name = {json.dumps(name)}",
+                    f"name = {_toml(name)}",
                     f'listen = "127.0.0.1:{self.ports[name]}"',
-                    f'target = "127.0.0.1:{serve.target or target}"',
-                    f"handlers = {json.dumps(list(serve.handlers))}",
-                    *(f"{key} = {json.dumps(value)}" for key, value in serve.keys.items()),
+                    f"target = {_toml(_address(serve.target or target))}",
+                    f"handlers = {_toml(list(serve.handlers))}",
+                    *(f"{key} = {_toml(value)}" for key, value in serve.keys.items()),
                 ]
             file = Path(folder.name, "mgate.toml")
             file.write_text("\n".join(lines) + "\n")
@@ -83,3 +87,16 @@ class Gateway:
                 if attempt + 1 == ATTEMPTS or "cannot listen" not in "".join(self.running.lines):
                     raise
         self.port = next(iter(self.ports.values()))
+
+
+def _address(target: int | str) -> str:
+    return target if isinstance(target, str) else f"127.0.0.1:{target}"
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML writes it; but for tables, that is what JSON does."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)

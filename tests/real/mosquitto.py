@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.processes import Running, free_port
+from tests.real.certificates import Certificates
 from tests.real.needed import needed
 
 __all__ = ["Mosquitto", "command"]
@@ -25,9 +26,15 @@ class Mosquitto:
     Args:
         test: a test, or a test class behind `tests.real.gateway.ForClass`; the broker ends with it.
         settings: lines of mosquitto.conf beside the listener.
+        certificates: listen with TLS, and demand a certificate of whoever connects.
+        name: which of these certificates is the broker's.
     """
 
-    def __init__(self, test: Any, *settings: str) -> None:
+    def __init__(
+        self, test: Any, *settings: str, certificates: Certificates | None = None, name: str = "server"
+    ) -> None:
+        if certificates is not None:
+            settings = (*settings, *_tls(certificates, name))
         program = needed("mosquitto", "apt install mosquitto")
         folder = tempfile.TemporaryDirectory(prefix="mgate-broker-")
         test.addCleanup(folder.cleanup)
@@ -49,6 +56,16 @@ class Mosquitto:
             except AssertionError:
                 if attempt + 1 == ATTEMPTS or "in use" not in "".join(self.running.lines):
                     raise
+
+
+def _tls(certificates: Certificates, name: str) -> list[str]:
+    return [
+        f"cafile {certificates.root}",
+        f"certfile {certificates.file(name, 'pem')}",
+        f"keyfile {certificates.file(name, 'key')}",
+        "require_certificate true",
+        "user root",  # if it was started by root: only who has made the key may read it
+    ]
 
 
 def command(name: str, *arguments: str, patience: float = PATIENCE) -> subprocess.CompletedProcess[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import Iterable
 from queue import Empty, Queue
@@ -121,6 +122,8 @@ class Device:
         version: 3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0.
         clean: Clean Session of 3.x, Clean Start of 5.
         connect: properties of the CONNECT.
+        tls: what to connect with over TLS.
+        source: the address to connect from.
     """
 
     def __init__(
@@ -136,11 +139,14 @@ class Device:
         will: Will | None = None,
         keep_alive: int = 60,
         connect: Properties | None = None,
+        tls: ssl.SSLContext | None = None,
+        source: str = "",
     ) -> None:
         self.version = version
         self.port = port
         self.clean = clean
         self.keep_alive = keep_alive
+        self.source = source
         self.connect_properties = connect
         self.messages: Queue[Received] = Queue()
         self.left: Queue[int] = Queue()
@@ -166,6 +172,8 @@ class Device:
             self.client.username_pw_set(username, password)
         if will is not None:
             self.client.will_set(*will)
+        if tls is not None:
+            self.client.tls_set_context(tls)
         test.addCleanup(self.drop)
         self.connack = self.connect()
 
@@ -174,7 +182,7 @@ class Device:
         if clean is not None:
             self.clean = clean
         arguments = {"clean_start": self.clean, "properties": self.connect_properties} if self.version == 5 else {}
-        self.client.connect("127.0.0.1", self.port, self.keep_alive, **arguments)  # type: ignore[arg-type]
+        self.client.connect("127.0.0.1", self.port, self.keep_alive, self.source, **arguments)  # type: ignore[arg-type]
         self.client.loop_start()
         self.connack = self._connacks.get(timeout=PATIENCE)
         return self.connack

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from ssl import SSLContext
 from typing import Any
 
 from tests.real.paho_device import Device, Will, options, properties
@@ -20,10 +21,11 @@ SCENARIOS: list[tuple[Scenario, tuple[int, ...]]] = []
 
 
 class Place:
-    """Where devices connect to: the port of a broker, or of a gateway in front of it."""
+    """Where devices connect to: the port of a broker, or of a gateway in front of it; over TLS if `tls` is given."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: SSLContext | None = None) -> None:
         self.port = port
+        self.tls = tls
         self._devices = ExitStack()
         self.addCleanup = self._devices.callback
 
@@ -34,7 +36,7 @@ class Place:
 
     def device(self, name: str, version: int, **more: Any) -> Device:
         """A new device."""
-        return Device(self, self.port, name, version=version, **more)
+        return Device(self, self.port, name, version=version, tls=self.tls, **more)
 
 
 def scenario(*versions: int) -> Callable[[Scenario], Scenario]:

@@ -10,6 +10,7 @@ Rules, as MQTT 5.0 has them in 4.3 and 4.4 (and 3.1.1 too):
 from __future__ import annotations
 
 import asyncio
+import ssl
 import struct
 from collections import deque
 from typing import Any
@@ -34,7 +35,13 @@ class NotKept(AssertionError):
 
 
 class _Device(asyncio.Protocol):
-    """Connects until `done`, and hands packets on."""
+    """Connects until `done`, and hands packets on.
+
+    Attributes:
+        tls: what to connect with over TLS, if it is to be.
+    """
+
+    tls: ssl.SSLContext | None = None
 
     def __init__(self, port: int, client_id: str, version: int) -> None:
         self.port = port
@@ -55,7 +62,7 @@ class _Device(asyncio.Protocol):
         while not self.over.done():
             self._rest, self._open = b"", False
             self._lost: asyncio.Future[None] = loop.create_future()
-            await loop.create_connection(lambda: self, "127.0.0.1", self.port)
+            await loop.create_connection(lambda: self, "127.0.0.1", self.port, ssl=self.tls)
             await asyncio.wait((self._lost, self.over), return_when=asyncio.FIRST_COMPLETED)
             if not self.over.done():
                 await asyncio.sleep(SOON)

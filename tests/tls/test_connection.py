@@ -61,6 +61,29 @@ class FromMemory(TlsCase):
         self.assertIn("keyCompromise", refusal[1])
 
     @each_version
+    def test_records_that_come_together_are_given_together(self, version: int) -> None:
+        """What is behind them is told afterwards: that there is no more for now, the end, or what broke."""
+        good = FakeChecker()
+        for behind in ("more", "end", "broken"):
+            shake, _ = self.handshake(good, version)
+            shake.run(b"first ")
+            chunks: list[bytes] = []
+            shake.echo.dataReceived = chunks.append  # type: ignore[method-assign]
+            for piece in (b"a", bytes(16384), b"b"):
+                shake.client.send(piece)
+            if behind == "end":
+                shake.client.shutdown()
+            flight = shake.flight()
+            shake.protocol.dataReceived(flight + (b"\x17\x03\x03\x00\x20" + bytes(32) if behind == "broken" else b""))
+            self.assertEqual(chunks, [b"a" + bytes(16384) + b"b"])
+            if behind == "more":
+                shake.run(b"later")
+                self.assertEqual(chunks[1:], [b"later"])
+            else:
+                self.assertIn(shake.connection.state, ("gone", "established") if behind == "end" else ("gone",))
+                self.assertTrue(shake.closed)
+
+    @each_version
     def test_nobody_can_tell(self, version: int) -> None:
         for finding in (UNAVAILABLE, UNKNOWN):
             shake, refusals = self.handshake(FakeChecker({"good": finding}), version)

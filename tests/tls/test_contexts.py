@@ -38,7 +38,7 @@ from mgate.testing.authority import Authority
 from mgate.testing.credential import DAY, Credential
 from mgate.testing.pki import SERVER, Pki
 from mgate.testing.responder import Responder
-from mgate.tls.contexts import Reloadable, ServerContexts, identity_of
+from mgate.tls.contexts import ServerContexts, identity_of
 from mgate.tls.credentials import Files
 from mgate.tls.fetch import Fetcher
 from mgate.tls.revocation import RevocationChecker
@@ -68,6 +68,17 @@ from tests.tls.handshakes import (
 )
 
 COLD: dict[str, Finding | None] = {"good": None}
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class Reloadable:
+    """What makes connections may be exchanged, as a reload does."""
+
+    def __init__(self, current: ServerContexts) -> None:
+        self.current = current
+
+    def serverConnectionForTLS(self, protocol: Any) -> Any:
+        return self.current.serverConnectionForTLS(protocol)
 
 
 class Devices(TlsCase):
@@ -641,7 +652,6 @@ class Reload(TlsCase):
     def test_it_makes_connections(self) -> None:
         creator, _ = self.contexts()
         verifyObject(IOpenSSLServerConnectionCreator, creator)
-        verifyObject(IOpenSSLServerConnectionCreator, Reloadable(creator))
         self.assertEqual(DEFAULT.tls_handshake, 10.0)
 
     async def test_new_devices_get_the_new_certificate_and_old_ones_stay(self) -> None:
@@ -727,6 +737,10 @@ class Configured(TlsCase):
 
     def test_nothing_is_wrong(self) -> None:
         self.assertEqual(self.notes(settings()), ())
+        other = ServerName(file("other-server.pem"), file("other-server.key"), client_ca_file=file("root.pem"))
+        (note,) = self.notes(ServerTls(file("server.pem"), file("server.key"), server_name=(other,)))
+        self.assertIn("for some server names only", note)
+        self.assertEqual(self.notes(settings(server_name=(other,))), ())
 
     def test_half_a_pair(self) -> None:
         cert, key = file("server.pem"), file("server.key")
@@ -745,6 +759,13 @@ class Configured(TlsCase):
         key = file("server.key")
         expected = [f"{key}: the certificate of this key must come first in {cert}"]
         self.assertEqual(self.problems(ServerTls(cert, key)), expected)
+
+    def test_a_key_in_the_file_of_the_certificate_is_a_key(self) -> None:
+        both = self.path(pki().server.pem + pki().server.key_pem, 0o644)
+        (problem,) = self.problems(ServerTls(both, file("server.key")))
+        self.assertIn(f"{both}: others may read this key", problem)
+        self.contexts(ServerTls(both, file("server.key"), allow_insecure_key=True))
+        self.contexts(ServerTls(self.path(pki().server.pem + pki().server.key_pem, 0o600), file("server.key")))
 
     def test_a_key_that_others_may_read(self) -> None:
         key = self.path(pki().server.key_pem, 0o644)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -24,6 +25,7 @@ from mgate.testing.credential import Credential
 from mgate.testing.pki import Pki
 from mgate.tls import revocation_watch
 from mgate.tls.fetch_rules import FetchError
+from mgate.tls.finding_cache import FindingCache
 from mgate.tls.revocation import NOT_ASKED, RevocationChecker
 from mgate.tls.settings import Revocation
 from mgate.tls.status import Finding, Status
@@ -103,6 +105,9 @@ class CheckerTestCase(TestCase):
         self.reported: list[tuple[str, str]] = []
         self.checkers: list[RevocationChecker] = []
         self.addCleanup(self.stop)
+        middle = mock.patch("mgate.tls.held_crl.uniform", lambda low, high: (low + high) / 2)
+        middle.start()
+        self.addCleanup(middle.stop)
 
     def answer_ocsp(self, data: bytes) -> bytes:
         """Answer for whichever authority issued it."""
@@ -112,15 +117,20 @@ class CheckerTestCase(TestCase):
         arguments = {"algorithm": asked.hash_algorithm} | self.ocsp
         return authority.ocsp_response(asked.serial_number, **arguments)
 
-    def checker(self, *methods: Any, **settings: Any) -> RevocationChecker:
-        """A checker that has been started."""
+    def checker(
+        self, *methods: Any, memory: FindingCache | None = None, after: RevocationChecker | None = None, **settings: Any
+    ) -> RevocationChecker:
+        """A checker that has been started; `after` is the one that a reload replaces."""
         checker = RevocationChecker(
             Revocation(methods=methods or ("ocsp",), **settings),
             self.network,  # type: ignore[arg-type]
             self.clock,
+            cache=memory,
             now=self.clock.seconds,
             report=lambda word, text: self.reported.append((word, text)),
         )
+        if after is not None:
+            checker.inherit(after)
         checker.start()
         self.checkers.append(checker)
         return checker
@@ -179,6 +189,19 @@ class OcspTests(CheckerTestCase):
             self.assertEqual(self.decisions(checker, chain), expected)
             self.assertEqual(checker.revoked(chain).status, Status.REVOKED)  # type: ignore[union-attr]
         self.assertIsNone(checker.revoked(self.chain()))
+
+    def test_who_may_not_ask_says_nothing_for_others(self) -> None:
+        """A listener that cannot reach the responder keeps that to itself; what a responder said is everybody's."""
+        memory = FindingCache(self.clock.seconds)
+        strict = self.checker(memory=memory, allowed_ports=(80,))
+        other = self.checker(memory=memory, allowed_ports=(80, 8889), on_failure="soft")
+        self.network.answers[OCSP] = "down"
+        self.assertEqual(self.verdict(strict, self.chain("revoked")).status, Status.UNAVAILABLE)
+        self.assertEqual(self.decisions(strict, self.chain("revoked"))[0], Status.UNAVAILABLE)
+        self.network.answers[OCSP] = self.answer_ocsp
+        self.assertEqual(self.decisions(other, self.chain("revoked")), [None, None])
+        self.assertEqual(self.verdict(other, self.chain("revoked")).status, Status.REVOKED)
+        self.assertEqual(self.decisions(strict, self.chain("revoked"))[0], Status.REVOKED)
 
     def test_same_serial_of_another_issuer(self) -> None:
         checker = self.checker(ocsp_depth=1)
@@ -516,6 +539,17 @@ class CrlTests(CheckerTestCase):
         self.assertEqual(self.verdict(checker, self.chain("revoked")).status, Status.UNAVAILABLE)
         self.assertEqual(self.decisions(checker, self.chain("revoked")), [Status.UNAVAILABLE])
 
+    def test_a_reload_forgets_nothing(self) -> None:
+        self.network.answers[CRL] = self.crl()
+        before = self.checker("crl")
+        self.verdict(before, self.chain("revoked"))
+        self.network.answers[CRL] = "down"
+        for settings in ({"deadline": 2.5}, {"crl_distribution_points": (CRL,)}):
+            after = self.checker("crl", after=before, **settings)
+            self.assertEqual(self.decisions(after, self.chain("revoked")), [Status.REVOKED])
+        elsewhere = self.checker("crl", after=before, crl_distribution_points=(f"{URL}/other.crl",))
+        self.assertEqual(self.decisions(elsewhere, self.chain("revoked")), [None], "it is not asked there any more")
+
     def test_no_way_back(self) -> None:
         old = self.crl(number=4)
         self.network.answers[CRL] = self.crl(number=5, next_update=HOUR)
@@ -571,6 +605,35 @@ class OfflineCrlTests(CheckerTestCase):
                 self.assertEqual(self.network.asked, [])
         self.assertEqual(self.verdict(checker, self.chain("good")).status, Status.GOOD)
         self.assertEqual(self.network.asked, [CRL])
+
+    def test_a_reload_does_not_believe_what_the_minute_before_did_not(self) -> None:
+        self.pki.intermediate.revoke(self.pki.clients["no-urls"])
+        self.write(self.pki.intermediate.crl())
+        before = self.checker("crl", offline_crl_file=str(self.path))
+        self.verdict(before, self.chain("no-urls"))
+        for bad in (self.pki.crls()["wrong-signer"], self.pki.intermediate.crl(entries=[], number=1)):
+            self.write(bad)
+            after = self.checker("crl", after=before, offline_crl_file=str(self.path))
+            self.assertEqual(self.decisions(after, self.chain("no-urls")), [Status.REVOKED])
+            self.clock.advance(120)
+            self.assertEqual(self.decisions(after, self.chain("no-urls")), [Status.REVOKED])
+        self.pki.intermediate.release(self.pki.clients["no-urls"])
+        self.write(self.pki.intermediate.crl())
+        after = self.checker("crl", after=before, offline_crl_file=str(self.path))
+        self.assertEqual(self.decisions(after, self.chain("no-urls")), [Status.GOOD], "a newer one counts at once")
+
+    def test_what_cannot_count_stops_the_start(self) -> None:
+        for name, why in (("expired", "expired|ended|out of date|nextUpdate"), ("delta", "delta")):
+            self.write(self.pki.crls()[name])
+            with self.assertRaises(ConfigError) as caught:
+                self.checker("crl", offline_crl_file=str(self.path))
+            self.assertRegex(*caught.exception.problems, f"offline.crl:offline_crl_file: .*({why})")
+        self.write(self.pki.crls()["wrong-signer"])
+        signer = self.folder / "signer.pem"
+        signer.write_bytes(self.pki.intermediate.credential.certificate.public_bytes(Encoding.PEM))
+        with self.assertRaises(ConfigError) as caught:
+            self.checker("crl", offline_crl_file=str(self.path), offline_crl_issuer_cert_file=str(signer))
+        self.assertRegex(*caught.exception.problems, "signature")
 
     def test_signature_is_checked(self) -> None:
         self.write(self.pki.crls()["wrong-signer"])

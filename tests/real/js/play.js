@@ -1,15 +1,18 @@
-// Plays one scenario with MQTT.js and prints what it saw as JSON: node play.js PORT VERSION
+// Plays one scenario with MQTT.js and prints what it saw as JSON: node play.js PORT VERSION [CA CERTIFICATE KEY TLS]
+const fs = require("fs");
 const mqtt = require("mqtt");
 
 const port = Number(process.argv[2]);
 const version = Number(process.argv[3]);
+const [ca, cert, key] = process.argv.slice(4, 7).map((file) => fs.readFileSync(file));
+const tls = ca ? { protocol: "mqtts", ca, cert, key, minVersion: process.argv[7], maxVersion: process.argv[7] } : {};
 const seen = {};
 
 function device(name, options = {}) {
   return new Promise((resolve, reject) => {
     const client = mqtt.connect({
       host: "127.0.0.1", port, clientId: name, protocolVersion: version,
-      protocolId: version === 3 ? "MQIsdp" : "MQTT", reconnectPeriod: 0, connectTimeout: 15000, ...options,
+      protocolId: version === 3 ? "MQIsdp" : "MQTT", reconnectPeriod: 0, connectTimeout: 15000, ...tls, ...options,
     });
     client.inbox = [];
     client.waiting = [];
