@@ -15,6 +15,14 @@ START READING at `mgate.mqtt.relay`: the path of every packet. Why it is so: doc
 - `flow` and `link` join two transports around a relay: dial, back-pressure, time-outs of handlers, the end. `dialling`
   has it logged why a target could not be reached.
   `mqtt.protocol` is the pair of Twisted protocols, and the factory that programs embed.
+- `http` judges requests and passes them on, for programs that embed it; no listener has it yet. `http.heads` reads
+  heads, `bodies` their bodies, `responses` those of targets; `rules` says what a request may be, with `paths`,
+  `credentials` and `choices`; `exchange` asks about one request, `forwarding` writes it for the target, `answers` writes
+  every no. `http.protocol` has the factory, `device` and `connection` are a device's side, `transfer` moves bodies, and
+  a `pool` keeps connections to targets.
+- `websocket` carries MQTT, for programs that embed it; no listener has it yet. `websocket.frames` and `handshake` are
+  the bytes, `closing` says how it ends, and a `carrier` is a transport for the protocol above: `websocket.device` for
+  devices, `websocket.target` towards a target.
 - `proxyprotocol.header` reads and `proxyprotocol.encode` writes headers of the PROXY protocol, with `crc32c`; `wrapper`
   sits on a port, `outgoing` tells a target. `proxyprotocol` knows nothing of MQTT, nor does `tls`:
 - `tls.contexts` is what a listener serves with, out of files (`credentials`); `connection` is one device, whose

@@ -50,8 +50,11 @@ class Limits:
     http_target_keep_alive: float = 15.0
     """How long an unused connection to an HTTP target is kept."""
     http_max_head: int = 16 * 1024
+    """Bytes of the head of an HTTP request, or of a WebSocket handshake."""
     http_max_fields: int = 100
+    """Header fields in it."""
     http_max_body: int = 1024 * 1024
+    """Bytes of the body of an HTTP request."""
     http_max_idle_targets: int = 256
     """Unused connections to an HTTP target that are kept."""
 

@@ -79,7 +79,7 @@ RUN_BY = {
 }
 """Every file that a page includes, and which test runs it."""
 
-PACKAGES = ("mqtt", "proxyprotocol", "tls")
+PACKAGES = ("http", "mqtt", "proxyprotocol", "tls", "websocket")
 """The parts of mgate whose modules the map may name without their package."""
 
 TYPED_ELSEWHERE = (". .venv/bin/activate", "sudo ")
@@ -307,7 +307,7 @@ class Reasons(unittest.TestCase):
         found = set()
         for name, call in self.calls():
             if name in functions:
-                passed = [*call.args, *(keyword.value for keyword in call.keywords)]
+                passed = [*call.args, *(keyword.value for keyword in call.keywords if keyword.arg != "protocol")]
                 texts = [str(each.value) for each in passed if isinstance(each, ast.Constant)]
                 found |= {text for text in texts if re.fullmatch("[a-z_]+", text)}
         return found

@@ -77,7 +77,7 @@ class Refusals(HttpTest):
         cases["twice, different"] = HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nabc"
         await self.refuse(cases, 400)
 
-    async def test_h03_length_above_the_limit(self) -> None:
+    async def test_h03_http_max_body(self) -> None:
         lengths = {"1 byte": b"1001", "1 TiB": b"1099511627776"}
         cases = {name: HEAD + b"Content-Length: " + length + b"\r\n\r\n" for name, length in lengths.items()}
         await self.refuse(cases, 413, limits=Limits(http_max_body=1000))
@@ -157,7 +157,7 @@ class Refusals(HttpTest):
         (request,) = gateway.target.requests
         self.assertTrue(request.startswith(b"GET /messages/a HTTP/1.1\r\nhost: target:80\r\n"), request)
 
-    async def test_h07_sizes_of_the_head(self) -> None:
+    async def test_h07_http_max_head_and_http_max_fields(self) -> None:
         await self.refuse(
             {
                 "64 KiB field": HEAD + b"X: " + b"a" * 65536 + b"\r\n\r\n",
@@ -355,7 +355,7 @@ class Refusals(HttpTest):
         self.assertEqual(re.findall(rb"HTTP/1.1 (\d+)", data), [b"200", b"400"])
         self.assertEqual([one.split(b" ")[1] for one in gateway.target.requests], [b"/messages/good"])
 
-    async def test_h15_head_drip(self) -> None:
+    async def test_h15_http_head_timeout_ends_a_drip(self) -> None:
         gateway = await self.serving(limits=Limits(http_head_timeout=0.2))
         device = await gateway.device()
         device.send(b"GET /mess")
@@ -368,14 +368,14 @@ class Refusals(HttpTest):
         device = await gateway.device()
         self.assertEqual(await device.read_until_closed(), b"")
 
-    async def test_h15_idle_connection(self) -> None:
+    async def test_h15_http_keep_alive(self) -> None:
         gateway = await self.serving(limits=Limits(http_keep_alive=0.2))
         device = await gateway.device()
         device.send(get())
         data = await device.read_until_closed()
         self.assertEqual(data.count(b"HTTP/1.1"), 1)
 
-    async def test_h16_body_stall(self) -> None:
+    async def test_h16_http_body_timeout(self) -> None:
         for handlers in ((), (Watcher(),)):
             gateway = await self.serving(*handlers, limits=Limits(http_body_timeout=0.2))
             for data in (HEAD + b"Content-Length: 5\r\n\r\nab", CHUNKED + b"5\r\nab"):

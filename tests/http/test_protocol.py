@@ -288,7 +288,7 @@ class Connections(HttpTest):
         self.assertEqual([status(answer) for answer in answered], [502, 502])
         self.assertEqual(gateway.counters.target_failures, 2)
 
-    async def test_the_target_is_silent(self) -> None:
+    async def test_http_answer_timeout_of_a_silent_target(self) -> None:
         gateway = await self.serving(limits=Limits(http_answer_timeout=0.2))
         gateway.target.answer = lambda side, request: None
         (answer,) = await gateway.asked(post())
@@ -308,7 +308,21 @@ class Connections(HttpTest):
         await device.until(lambda: device.closed, "close")
         self.assertTrue(device.was_reset)
 
-    async def test_unused_connections_are_closed(self) -> None:
+    async def test_http_max_idle_targets(self) -> None:
+        gateway = await self.serving(limits=Limits(http_max_idle_targets=1))
+        held: list[Any] = []
+        gateway.target.answer = lambda side, request: held.append(side)
+        devices = [await gateway.device() for _ in range(2)]
+        for device in devices:
+            device.send(get())
+        await eventually(lambda: len(held) == 2, lambda: f"{len(held)} requests")
+        for side in held:
+            side.send(OK)
+        for device in devices:
+            await answers(device, 1)
+        await eventually(lambda: [side.closed for side in held].count(True) == 1, lambda: "both are kept, or none")
+
+    async def test_http_target_keep_alive_closes_unused_connections(self) -> None:
         gateway = await self.serving(limits=Limits(http_target_keep_alive=0.1, http_keep_alive=0.4))
         await gateway.asked(get())
         side = gateway.target.sides[0]
