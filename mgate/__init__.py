@@ -17,7 +17,7 @@ START READING at `mgate.mqtt.relay`: the path of every packet. Why it is so: doc
   `mqtt.protocol` is the pair of Twisted protocols, and the factory that programs embed.
 - `http` judges requests and passes them on, for programs that embed it; no listener has it yet. `http.heads` reads
   heads, `bodies` their bodies, `responses` those of targets; `rules` says what a request may be, with `paths`,
-  `credentials` and `choices`; `exchange` asks about one request, `forwarding` writes it for the target, `answers` writes
+  `credentials` and `choices`; `exchange` asks about one request, `forwarding` writes it for the target, `answers` says
   every no. `http.protocol` has the factory, `device` and `connection` are a device's side, `transfer` moves bodies, and
   a `pool` keeps connections to targets.
 - `websocket` carries MQTT, for programs that embed it; no listener has it yet. `websocket.frames` and `handshake` are

@@ -194,9 +194,16 @@ def trials(behave: Callable[[], Any]) -> Iterator[tuple[str, Try, Trial]]:
                 yield place, one, Trial(one, version, behave)
 
 
+HTTP_PLACES = {
+    f"mgate.http.exchange.{name}"
+    for name in ("authorise", "judge", "judge_answer", "_intercepted", "_intercepted_answer")
+}
+"""Where requests are judged; what becomes of faults there is tested in tests/http/test_exchange.py."""
+
+
 class PlacesTests(TestCase):
     def test_each_has_its_rows(self) -> None:
-        self.assertEqual(places(ROOT), set(PLACES))
+        self.assertEqual(places(ROOT), set(PLACES) | HTTP_PLACES)
 
     def test_each_hook_that_admits_has_one(self) -> None:
         hooks = {one.hook.partition(" ")[0] for tries in PLACES.values() for one in tries}
