@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from mgate.tls import crl as module
 from mgate.tls.crl import (
     RevokedSerials,
+    check_whole,
     delta_distribution_points,
     distribution_points,
     load_crl,
@@ -186,6 +187,13 @@ class VerifyTests(Refusing):
         self.refused("the CRL ended at 2025-12-31T23:54:59Z", self.verify, ISSUER.crl(until=-301))
         self.refused("the CRL ended at", self.verify, ISSUER.crl(until=-1), skew=0)
         self.verify(ISSUER.crl(until=-299))
+
+    def test_before_its_issuer_is_known(self) -> None:
+        check_whole(ISSUER.crl(), now=NOW)
+        self.refused("delta", check_whole, delta(1), now=NOW)
+        for now in (0.0, 1e11):
+            with self.assertRaises(Unusable):
+                check_whole(ISSUER.crl(), now=now)
 
     def test_from_the_future(self) -> None:
         self.refused("from the future", self.verify, ISSUER.crl(this=301))
